@@ -1,0 +1,86 @@
+"""Where plans come from: built-in ones by name, people's own from files.
+
+A reference is what people type:
+
+    minimal                 built in
+    my-world.toml           a file that `planfile` reads
+    my_world.py             a Python file with a function `build()` that returns a Plan
+"""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from dataclasses import dataclass
+from pathlib import Path
+
+from topologies import planfile
+from topologies.check import check
+from topologies.errors import PlanError, UnknownTopology
+from topologies.plan import Plan
+
+BUILT_IN = ("minimal",)
+"""The built-in topologies: each is a module of this package with a TITLE and a function build()."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What `mailbed list` shows of a built-in topology."""
+
+    name: str
+    title: str
+    hosts: int
+
+
+def entries() -> list[Entry]:
+    """Return the built-in topologies, in the order in which one meets them."""
+    found = []
+    for name in BUILT_IN:
+        plan = load(name)
+        found.append(Entry(name=name, title=plan.title, hosts=len(plan.hosts)))
+    return found
+
+
+def load(reference: str) -> Plan:
+    """Return the plan that a reference names, checked. Raises: UnknownTopology, PlanError."""
+    if reference in BUILT_IN:
+        plan = _built_in(reference)
+    elif reference.endswith(".toml"):
+        plan = planfile.loads(_read(reference), name=reference)
+    elif reference.endswith(".py"):
+        plan = _run(reference)
+    else:
+        raise UnknownTopology(
+            f"there is no topology {reference!r}; there are {', '.join(BUILT_IN)}, "
+            "and files that end in .toml or .py"
+        )
+    check(plan)
+    return plan
+
+
+def _built_in(name: str) -> Plan:
+    module = importlib.import_module(f"topologies.{name.replace('-', '_')}")
+    plan: Plan = module.build()
+    return plan
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UnknownTopology(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise PlanError(path, ["not UTF-8 text"]) from None
+
+
+def _run(path: str) -> Plan:
+    _read(path)
+    try:
+        build = runpy.run_path(path).get("build")
+        plan = build() if callable(build) else None
+    except Exception as error:
+        # The file is the user's: whatever goes wrong in it is a mistake in it, told in a line.
+        raise PlanError(path, [f"{type(error).__name__}: {error}"]) from error
+    if not isinstance(plan, Plan):
+        raise PlanError(path, ["it has no function build() that returns a topologies.plan.Plan"])
+    return plan

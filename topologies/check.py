@@ -1,0 +1,329 @@
+"""Every mistake of a plan, at once and by name.
+
+Theory of operation. Each check looks at one thing and yields a sentence for each mistake; none stops at the
+first. The checks run in two rounds: what the second round asks (do subnets overlap, does a delegation lead
+somewhere) only makes sense when names, addresses and references are right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from itertools import pairwise
+
+from topologies.errors import PlanError
+from topologies.plan import (
+    NAME_LIMIT,
+    ROOT,
+    Command,
+    Exchanger,
+    Link,
+    MailClient,
+    MailServer,
+    NameServer,
+    Plan,
+    Resolver,
+)
+from topologies.zonedata import enclosing_zone, parent_zone
+
+FEATURES = ("htb", "netem", "nftables", "openvswitch")
+SWITCHES = ("bridge", "openvswitch")
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
+
+
+def check(plan: Plan) -> None:
+    """Return if the plan can be built. Raises: PlanError with every mistake found."""
+    mistakes = list(_first_round(plan))
+    if not mistakes:
+        mistakes = list(_second_round(plan))
+    if mistakes:
+        raise PlanError(plan.name or "the plan", mistakes)
+
+
+def _first_round(plan: Plan) -> Iterator[str]:
+    yield from _names(plan)
+    yield from _duplicates(plan)
+    yield from _subnets(plan)
+    yield from _links(plan)
+    yield from _roles(plan)
+    yield from _domains(plan)
+    yield from _words(plan)
+
+
+def _second_round(plan: Plan) -> Iterator[str]:
+    yield from _room(plan)
+    yield from _overlaps(plan)
+    yield from _resolvers(plan)
+    yield from _zones(plan)
+    yield from _domain_names(plan)
+
+
+def _names(plan: Plan) -> Iterator[str]:
+    if not plan.name:
+        yield "the plan has no name"
+    for what, name in [("host", host.name) for host in plan.hosts] + [
+        ("network", network.name) for network in plan.networks
+    ]:
+        if len(name) > NAME_LIMIT:
+            yield (
+                f"{what} {name}: the name is too long for an interface: {len(name)} characters, "
+                f"at most {NAME_LIMIT} fit with -eth0"
+            )
+        elif not _NAME.fullmatch(name):
+            yield f"{what} {name!r}: a name is a letter, then letters, digits and hyphens, all lower case"
+    for host in plan.hosts:
+        if not _is_domain_name(host.fqdn):
+            yield f"host {host.name}: fqdn {host.fqdn!r} is no domain name"
+    for zone in plan.zones:
+        if zone.origin != ROOT and not _is_domain_name(zone.origin):
+            yield f"zone {zone.origin!r} is no domain name (written without a final dot)"
+
+
+def _is_domain_name(name: str) -> bool:
+    labels = name.split(".")
+    return len(name) <= 253 and all(len(label) <= 63 and _LABEL.fullmatch(label) for label in labels)
+
+
+def _duplicates(plan: Plan) -> Iterator[str]:
+    groups: dict[str, Iterable[str]] = {
+        "host or network": [host.name for host in plan.hosts] + [net.name for net in plan.networks],
+        "fqdn": [host.fqdn.lower() for host in plan.hosts],
+        "zone": [zone.origin.lower() for zone in plan.zones],
+        "domain": [domain.name.lower() for domain in plan.domains],
+        "fixed address": [link.address for link in plan.links if link.address],
+    }
+    for what, names in groups.items():
+        for name, times in Counter(names).items():
+            if times > 1:
+                yield f"{what} {name} is there {times} times"
+
+
+def _subnets(plan: Plan) -> Iterator[str]:
+    for network in plan.networks:
+        if _subnet(network.subnet) is None:
+            yield f"network {network.name}: {network.subnet!r} is no IPv4 subnet such as 198.18.1.0/24"
+    if _subnet(plan.transit) is None:
+        yield f"transit {plan.transit!r} is no IPv4 subnet such as 198.19.0.0/16"
+
+
+def _subnet(text: str) -> IPv4Network | None:
+    try:
+        return IPv4Network(text)
+    except ValueError:
+        return None
+
+
+def _links(plan: Plan) -> Iterator[str]:
+    hosts = {host.name for host in plan.hosts}
+    networks = {network.name: _subnet(network.subnet) for network in plan.networks}
+    for link in plan.links:
+        what = f"link {link.a} - {link.b}"
+        if link.a not in hosts:
+            hint = " (a network stands at b)" if link.a in networks else ""
+            yield f"{what}: there is no host {link.a}{hint}"
+        if link.b not in hosts and link.b not in networks:
+            yield f"{what}: there is no host or network {link.b}"
+        if link.a == link.b:
+            yield f"{what}: a link needs two ends"
+        yield from _link_quality(what, link)
+        if link.address is not None:
+            yield from _fixed_address(what, link.address, networks.get(link.b))
+    linked = {end for link in plan.links for end in (link.a, link.b)}
+    for host in plan.hosts:
+        if host.name not in linked:
+            yield f"host {host.name} has no link"
+
+
+def _link_quality(what: str, link: Link) -> Iterator[str]:
+    if link.rate_mbit is not None and link.rate_mbit <= 0:
+        yield f"{what}: rate_mbit must be above 0"
+    if link.delay_ms is not None and link.delay_ms < 0:
+        yield f"{what}: delay_ms must not be negative"
+    if link.loss_percent is not None and not 0 <= link.loss_percent <= 100:
+        yield f"{what}: loss_percent lies between 0 and 100"
+
+
+def _fixed_address(what: str, text: str, subnet: IPv4Network | None) -> Iterator[str]:
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        yield f"{what}: {text!r} is no IPv4 address"
+        return
+    if subnet is not None and address not in subnet:
+        yield f"{what}: address {address} lies outside {subnet}"
+
+
+def _roles(plan: Plan) -> Iterator[str]:
+    for host in plan.hosts:
+        for kind, times in Counter(_role_name(role) for role in host.roles).items():
+            if times > 1:
+                yield f"host {host.name} has the role {kind} {times} times"
+    zones = {zone.origin for zone in plan.zones}
+    for host, role in plan.roles():
+        where = f"host {host.name}"
+        if isinstance(role, NameServer):
+            for origin in role.zones:
+                if origin not in zones:
+                    yield f"{where} serves {origin}, which is no zone of the plan"
+        elif isinstance(role, MailServer):
+            yield from _mail_server(plan, where, role)
+        elif isinstance(role, MailClient):
+            yield from _mail_client(plan, where, role)
+        elif isinstance(role, Command):
+            yield from _command(where, role)
+
+
+def _mail_server(plan: Plan, where: str, role: MailServer) -> Iterator[str]:
+    domains = {domain.name for domain in plan.domains}
+    for domain in role.mailboxes:
+        if domain not in domains:
+            yield f"{where} holds mailboxes of {domain}, which is no domain of the plan"
+    places = {host.name for host in plan.hosts} | {network.name for network in plan.networks}
+    for place in role.relay_from:
+        if place not in places:
+            yield f"{where}: relay_from names {place}, which is no host or network"
+
+
+def _role_name(role: object) -> str:
+    return role.name if isinstance(role, Command) else getattr(role, "kind", "")
+
+
+def _mail_client(plan: Plan, where: str, role: MailClient) -> Iterator[str]:
+    users = {f"{user.local}@{domain.name}" for domain in plan.domains for user in domain.users}
+    if role.user not in users:
+        yield f"{where}: there is no user {role.user}"
+    servers = {
+        host.name for host, other in plan.roles() if isinstance(other, MailServer) and other.submission
+    }
+    if role.server not in servers:
+        yield f"{where} submits to {role.server}, which is no mail server with submission"
+
+
+def _command(where: str, role: Command) -> Iterator[str]:
+    if not role.command:
+        yield f"{where}: the role {role.name} has an empty command"
+    kind, _, value = role.ready.partition(":")
+    if kind == "tcp" and value.isdigit() and 0 < int(value) < 65536:
+        return
+    if kind == "log" and value:
+        try:
+            re.compile(value)
+        except re.error as error:
+            yield f"{where}: ready of {role.name}: {value!r} is no regular expression: {error}"
+        return
+    if role.ready != "started":
+        yield f"{where}: ready of {role.name} is {role.ready!r}; it is tcp:PORT, log:REGEX or started"
+
+
+def _domains(plan: Plan) -> Iterator[str]:
+    for domain in plan.domains:
+        what = f"domain {domain.name}"
+        if not domain.exchangers and not domain.implicit:
+            yield f"{what} has no MX: name its exchangers, or say implicit = true"
+        if domain.exchangers and domain.implicit:
+            yield f"{what} is implicit and has exchangers: it cannot be both"
+        for exchanger in domain.exchangers:
+            yield from _exchanger(plan, what, exchanger)
+        holders = [
+            host.name
+            for host, role in plan.roles()
+            if isinstance(role, MailServer) and domain.name in role.mailboxes
+        ]
+        if len(holders) > 1:
+            yield f"{what} has two primaries: {' and '.join(holders)} both hold its mailboxes"
+        if domain.users and not holders:
+            yield f"{what} has users, but no mail server holds its mailboxes"
+
+
+def _exchanger(plan: Plan, what: str, exchanger: Exchanger) -> Iterator[str]:
+    takes_mail = {host.name for host, role in plan.roles() if isinstance(role, MailServer | Command)}
+    if exchanger.host not in {host.name for host in plan.hosts}:
+        yield f"{what}: its MX names the host {exchanger.host}, which is not there"
+    elif exchanger.host not in takes_mail:
+        yield f"{what}: its MX {exchanger.host} is no mail server"
+    if not 0 <= exchanger.preference <= 65535:
+        yield f"{what}: preference {exchanger.preference} of {exchanger.host} lies outside 0 to 65535"
+
+
+def _words(plan: Plan) -> Iterator[str]:
+    for feature in plan.require:
+        if feature not in FEATURES:
+            yield f"require: there is no feature {feature!r}; there are {', '.join(FEATURES)}"
+    if plan.switch not in SWITCHES:
+        yield f"switch {plan.switch!r}: it is {' or '.join(SWITCHES)}"
+
+
+def _room(plan: Plan) -> Iterator[str]:
+    for network in plan.networks:
+        members = sum(link.b == network.name for link in plan.links)
+        room = IPv4Network(network.subnet).num_addresses - 2
+        if members > room:
+            yield f"network {network.name}: {members} hosts, but {network.subnet} has room for {max(room, 0)}"
+    hosts = {host.name for host in plan.hosts}
+    pairs = sum(link.b in hosts and link.address is None for link in plan.links)
+    room = IPv4Network(plan.transit).num_addresses // 2 * 254 // 256
+    if pairs > room:
+        yield f"transit {plan.transit}: {pairs} links between hosts, but room for {room}"
+
+
+def _overlaps(plan: Plan) -> Iterator[str]:
+    networks = {network.name for network in plan.networks}
+    named = [(f"network {network.name}", IPv4Network(network.subnet)) for network in plan.networks]
+    named.append(("transit", IPv4Network(plan.transit)))
+    named += [
+        (f"link {link.a} - {link.b}", IPv4Network((int(IPv4Address(link.address)) & ~1, 31)))
+        for link in plan.links
+        if link.address and link.b not in networks
+    ]
+    ordered = sorted(named, key=lambda item: (int(item[1].network_address), item[1].prefixlen))
+    for (one, first), (other, second) in pairwise(ordered):
+        if first.overlaps(second):
+            yield f"{one} ({first}) and {other} ({second}) overlap"
+
+
+def _resolvers(plan: Plan) -> Iterator[str]:
+    resolvers = {host.name for host, role in plan.roles() if isinstance(role, Resolver | Command)}
+    for host in plan.hosts:
+        if host.resolver is not None and host.resolver not in resolvers:
+            yield f"host {host.name} asks the resolver {host.resolver}, which has no such role"
+    for host, role in plan.roles():
+        if isinstance(role, MailServer | MailClient) and host.resolver is None:
+            yield f"host {host.name} handles mail and needs a resolver"
+    if resolvers and not plan.servers_of(ROOT):
+        yield "there are resolvers, but no root name server: a host must serve the zone ."
+
+
+def _zones(plan: Plan) -> Iterator[str]:
+    origins = {zone.origin: zone for zone in plan.zones}
+    served = {host.name: role.zones for host, role in plan.roles() if isinstance(role, NameServer)}
+    for zone in plan.zones:
+        primaries = [
+            h.name for h, r in plan.roles() if isinstance(r, NameServer) and zone.origin in r.primary
+        ]
+        servers = [name for name, zones in served.items() if zone.origin in zones]
+        if not servers:
+            yield f"zone {zone.origin}: a delegation to nowhere: no host serves it"
+        elif not primaries:
+            yield f"zone {zone.origin} has secondaries ({', '.join(servers)}), but no primary"
+        elif len(primaries) > 1:
+            yield f"zone {zone.origin} has two primaries: {' and '.join(primaries)}"
+        if zone.origin != ROOT and parent_zone(zone.origin, origins) is None:
+            yield f"zone {zone.origin}: no zone of the plan delegates it, not even the root"
+    for host in plan.hosts:
+        if plan.zones and enclosing_zone(host.fqdn, origins) in (None, ROOT):
+            yield f"host {host.name}: {host.fqdn} lies in no zone of the plan"
+
+
+def _domain_names(plan: Plan) -> Iterator[str]:
+    origins = {zone.origin: zone for zone in plan.zones}
+    for domain in plan.domains:
+        if enclosing_zone(domain.name, origins) in (None, ROOT):
+            yield f"domain {domain.name} lies in no zone of the plan"
+    names = {host.fqdn.lower() for host in plan.hosts}
+    for domain in plan.domains:
+        if domain.implicit and domain.name.lower() not in names:
+            yield f"domain {domain.name} is implicit, but no host bears that name"

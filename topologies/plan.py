@@ -1,0 +1,239 @@
+"""What a testbed consists of: frozen data that touches no kernel, no file and no clock.
+
+Theory of operation. A plan says who is there and who is connected to whom; everything that follows
+from it (interface names, addresses, routes, zone files, MX records, reverse zones) is derived, so that
+nobody writes an address twice:
+
+    networks + links  ->  addressing  ->  routes                     (addressing, routing)
+    zones + domains + addressing      ->  zone files, root hints     (zonedata)
+    roles + all of these              ->  the services' configuration (mailbed.roles)
+
+Names are the key of everything: a host's `name` is what people type and what its interfaces are called
+(`NAME-eth0`), its `fqdn` is what DNS knows it by. Domains and zones are written without a final dot; the
+root zone is `.`.
+
+Example, two hosts on one network::
+
+    Plan(
+        name="pair",
+        networks=(Network(name="lan", subnet="198.18.1.0/24"),),
+        hosts=(Host(name="a", fqdn="a.example.org"), Host(name="b", fqdn="b.example.org")),
+        links=(Link(a="a", b="lan"), Link(a="b", b="lan")),
+        ...
+    )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+ROOT = "."
+NAME_LIMIT = 10
+"""Longest name of a host or a network: with `-eth99` it still fits Linux's 15 characters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A LAN: one Linux bridge; every host linked to it gets an address of `subnet` (CIDR)."""
+
+    name: str
+    subnet: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A cable from host `a` to `b`, a network or another host.
+
+    `rate_mbit` (megabit/s), `delay_ms` (one way) and `loss_percent` hold in each direction. `address` fixes
+    the address of `a`; without it, it is derived. Two hosts that are linked directly share a /31 (RFC 3021).
+    """
+
+    a: str
+    b: str
+    rate_mbit: float | None = None
+    delay_ms: float | None = None
+    loss_percent: float | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What a host does: one process each. `implementation` chooses who does it (mailbed.roles lists them)."""
+
+    kind: ClassVar[str] = ""
+
+    implementation: str = "built-in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameServer(Role):
+    """Authoritative for zones: as `primary`, which every zone has exactly one of, or as `secondary`."""
+
+    kind: ClassVar[str] = "name-server"
+
+    primary: tuple[str, ...] = ()
+    secondary: tuple[str, ...] = ()
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        return self.primary + self.secondary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver(Role):
+    """A caching recursive resolver, for the hosts that name it as theirs."""
+
+    kind: ClassVar[str] = "resolver"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailRoute:
+    """Mail for `domain` (`*`: any other) goes to the exchangers of the domain `via`, never to a host."""
+
+    domain: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailServer(Role):
+    """An MTA; with `submission` an MSA on port 587 too; with `mailboxes` the MDA of those domains.
+
+    It accepts mail for the domains whose MX it is; clients on the hosts and networks of `relay_from` may
+    send anywhere through it.
+    """
+
+    kind: ClassVar[str] = "mail-server"
+
+    submission: bool = False
+    mailboxes: tuple[str, ...] = ()
+    relay_from: tuple[str, ...] = ()
+    routes: tuple[MailRoute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailClient(Role):
+    """The MUA of `user` (an address), who submits through the host `server` when there is mail to send."""
+
+    kind: ClassVar[str] = "mail-client"
+
+    user: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Role):
+    """Any program of the user's as a service.
+
+    `files` maps a path below the host's directory to its text; `${NAME}`, `${FQDN}`, `${ADDRESS}` and
+    `${DIR}` (the directory) are filled in, there and in `command`. `ready` says how one sees that it serves:
+    `tcp:PORT` (accepts on the host's loopback), `log:REGEX` (a line of its output) or `started`.
+    """
+
+    kind: ClassVar[str] = "command"
+
+    name: str
+    command: tuple[str, ...]
+    files: dict[str, str] = field(default_factory=dict)
+    ready: str = "started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine: `router` forwards between its links; `resolver` names the host whose resolver it asks."""
+
+    name: str
+    fqdn: str
+    roles: tuple[Role, ...] = ()
+    router: bool = False
+    resolver: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A DNS zone: its NS, address and MX records are derived; `records` are more master-file lines.
+
+    `ttl` (seconds) holds for every derived record. Reverse zones (`…in-addr.arpa`) are zones like any other:
+    the PTR records of the addresses below them are derived.
+    """
+
+    origin: str
+    ttl: int = 3600
+    records: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanger:
+    """One MX record of a domain: `host` takes mail for it; lower `preference` is tried earlier."""
+
+    host: str
+    preference: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person with a mailbox, `local@DOMAIN`. Without `password` it is `local` again: labs are closed."""
+
+    local: str
+    password: str = ""
+
+    @property
+    def secret(self) -> str:
+        return self.password or self.local
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A mail domain. Without exchangers it is `implicit`: its address takes its mail (RFC 5321 §5.1)."""
+
+    name: str
+    exchangers: tuple[Exchanger, ...] = ()
+    users: tuple[User, ...] = ()
+    implicit: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole testbed.
+
+    `require` names features without which it refuses to start (`netem`, `htb`, `openvswitch`, `nftables`).
+    `switch` is what a network is made of: `bridge` or `openvswitch`. Links between two hosts draw their
+    addresses from `transit` (CIDR).
+    """
+
+    name: str
+    title: str = ""
+    networks: tuple[Network, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    links: tuple[Link, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    domains: tuple[Domain, ...] = ()
+    require: tuple[str, ...] = ()
+    switch: str = "bridge"
+    transit: str = "198.19.0.0/16"
+
+    def host(self, name: str) -> Host:
+        """Return the host of that name. Raises: KeyError."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def roles(self) -> Iterator[tuple[Host, Role]]:
+        """Yield every role with its host, in the order of the plan."""
+        for host in self.hosts:
+            for role in host.roles:
+                yield host, role
+
+    def servers_of(self, origin: str) -> list[Host]:
+        """Return the hosts that serve a zone, its primary first."""
+        servers = [(host, role) for host, role in self.roles() if isinstance(role, NameServer)]
+        primaries = [host for host, role in servers if origin in role.primary]
+        return primaries + [host for host, role in servers if origin in role.secondary]
+
+
+ROLES: dict[str, type[Role]] = {
+    role.kind: role for role in (NameServer, Resolver, MailServer, MailClient, Command)
+}
+"""The roles by the name that plan files use."""

@@ -1,0 +1,136 @@
+"""Static routes, computed from a plan: a stand-in for a routing protocol.
+
+Theory of operation. Hosts are points, networks are points too, links join them; only routers pass traffic on.
+A host that is no router sends everything to a router beside it. A router gets one route for each
+subnet that it is not in, along a shortest path (fewest links; among equal ones the path whose next
+host comes first in the plan, so that equal plans give equal routes). When a link or a host is down the
+computation is made again without it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from topologies.addressing import Addressing, Interface, Port, subnets
+from topologies.plan import Plan
+
+DEFAULT = IPv4Network("0.0.0.0/0")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """Traffic for `destination` goes to `via`, a neighbour, out of the interface `device`."""
+
+    destination: IPv4Network
+    via: IPv4Address
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From one host to the next: out of `device` to the neighbour `host` at `address`."""
+
+    host: str
+    address: IPv4Address
+    device: str
+
+
+def routes(
+    plan: Plan,
+    addressing: Addressing,
+    *,
+    links_down: Collection[int] = (),
+    hosts_down: Collection[str] = (),
+) -> dict[str, tuple[Route, ...]]:
+    """Return every host's routes, sorted; `links_down` are places in `plan.links`, `hosts_down` names."""
+    order = {host.name: number for number, host in enumerate(plan.hosts)}
+    routers = {host.name for host in plan.hosts if host.router} - set(hosts_down)
+    neighbours = _neighbours(addressing, links_down, hosts_down)
+    # Attached to a subnet is who has a working link into it.
+    attached = {
+        subnet: [host for host in hosts if host not in hosts_down]
+        for subnet, hosts in subnets(_working(addressing, links_down)).items()
+    }
+
+    table: dict[str, tuple[Route, ...]] = {}
+    for host in plan.hosts:
+        if host.name in hosts_down:
+            table[host.name] = ()
+        elif host.name in routers:
+            table[host.name] = _router_routes(host.name, routers, neighbours, attached, order)
+        else:
+            table[host.name] = _host_routes(host.name, routers, neighbours, order)
+    return table
+
+
+def _working(addressing: Addressing, links_down: Collection[int]) -> Addressing:
+    return Addressing(
+        tuple(interface for interface in addressing.interfaces if interface.link not in links_down),
+        tuple(port for port in addressing.ports if port.link not in links_down),
+    )
+
+
+def _neighbours(
+    addressing: Addressing, links_down: Collection[int], hosts_down: Collection[str]
+) -> dict[str, list[_Step]]:
+    """Who can be reached from whom without passing another host: over a link, or over one network."""
+    members: dict[str, list[Interface]] = {}
+    ports = {port.link: port for port in addressing.ports}
+    for interface in addressing.interfaces:
+        if interface.link in links_down or interface.host in hosts_down:
+            continue
+        port: Port | None = ports.get(interface.link)
+        segment = f"network {port.network}" if port else f"link {interface.link}"
+        members.setdefault(segment, []).append(interface)
+
+    found: dict[str, list[_Step]] = {}
+    for group in members.values():
+        for near in group:
+            steps = found.setdefault(near.host, [])
+            steps += [_Step(far.host, far.address.ip, near.name) for far in group if far.host != near.host]
+    return found
+
+
+def _host_routes(
+    host: str, routers: Collection[str], neighbours: Mapping[str, list[_Step]], order: Mapping[str, int]
+) -> tuple[Route, ...]:
+    gateways = [step for step in neighbours.get(host, []) if step.host in routers]
+    if not gateways:
+        return ()
+    best = min(gateways, key=lambda step: order[step.host])
+    return (Route(DEFAULT, best.address, best.device),)
+
+
+def _router_routes(
+    router: str,
+    routers: Collection[str],
+    neighbours: Mapping[str, list[_Step]],
+    attached: Mapping[IPv4Network, list[str]],
+    order: Mapping[str, int],
+) -> tuple[Route, ...]:
+    """Breadth first: `first` is the step with which each host is reached, `distance` counts links."""
+    distance = {router: 0}
+    first: dict[str, _Step] = {}
+    queue = deque([router])
+    while queue:
+        here = queue.popleft()
+        if here != router and here not in routers:
+            continue
+        for step in sorted(neighbours.get(here, []), key=lambda step: order[step.host]):
+            if step.host not in distance:
+                distance[step.host] = distance[here] + 1
+                first[step.host] = step if here == router else first[here]
+                queue.append(step.host)
+
+    found: list[Route] = []
+    for subnet, hosts in attached.items():
+        reachable = [host for host in hosts if host in distance]
+        if router in hosts or not reachable:
+            continue
+        # The last leg must be one that forwards into the subnet; a single host on a /31 is that itself.
+        nearest = min(reachable, key=lambda host: (host not in routers, distance[host], order[host]))
+        found.append(Route(subnet, first[nearest].address, first[nearest].device))
+    return tuple(sorted(found))
