@@ -70,7 +70,8 @@ class Addressing:
 def assign(plan: Plan) -> Addressing:
     """Return the interfaces of a plan in which `check` found no mistakes."""
     pools = _Pools(plan)
-    counts: dict[str, int] = {}
+    # A switch's own port is port 0 in Mininet, so its links start at 1.
+    counts = {network.name: 1 for network in plan.networks}
     interfaces: list[Interface] = []
     ports: list[Port] = []
 

@@ -166,9 +166,8 @@ def _roles(plan: Plan) -> Iterator[str]:
     for host, role in plan.roles():
         where = f"host {host.name}"
         if isinstance(role, NameServer):
-            for origin in role.zones:
-                if origin not in zones:
-                    yield f"{where} serves {origin}, which is no zone of the plan"
+            unknown = [origin for origin in role.zones if origin not in zones]
+            yield from (f"{where} serves {origin}, which is no zone of the plan" for origin in unknown)
         elif isinstance(role, MailServer):
             yield from _mail_server(plan, where, role)
         elif isinstance(role, MailClient):

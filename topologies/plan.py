@@ -90,10 +90,13 @@ class Resolver(Role):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailRoute:
-    """Mail for `domain` (`*`: any other) goes to the exchangers of the domain `via`, never to a host."""
+    """Mail for `domain` (`*`: any other) goes to the exchangers of a domain in `via`, never to a named host.
+
+    Of several domains the first to try is chosen by the seed, the others follow when it does not answer.
+    """
 
     domain: str
-    via: str
+    via: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Plans as TOML: `dumps` and `loads` are inverse.
 
 Theory of operation. The keys are the dataclasses' fields. A role is a table with its `kind`; what equals
-its default is left out. Reading finds every mistake (a key that does not exist, a value of the wrong type, a missing key) and
-names the place: `hosts[2].roles[0].primary`.
+its default is left out. Reading finds every mistake (a key that does not exist, a value of the wrong type,
+a missing key) and names the place: `hosts[2].roles[0].primary`.
 """
 
 from __future__ import annotations
