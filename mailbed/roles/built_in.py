@@ -1,0 +1,121 @@
+"""Our own implementations: name servers on dnslib, mail servers on aiosmtpd, mail clients on aiosmtplib."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tomli_w
+
+from mailbed.roles.service import Service, World
+from topologies.plan import ROOT, Host, MailClient, MailServer, NameServer, Resolver
+
+
+def name_server(world: World, host: Host, role: NameServer) -> Service:
+    """Return an authoritative server for the role's zones."""
+    files = zone_files(world, role)
+    config = {"zones": {origin: zone_path(origin) for origin in role.zones}}
+    return Service(
+        host=host.name,
+        role=role.kind,
+        module="services.dns.authoritative",
+        config="name-server.toml",
+        files={**files, "name-server.toml": tomli_w.dumps(config)},
+    )
+
+
+def zone_path(origin: str) -> str:
+    """Return where a zone's master file lies below the host's directory."""
+    return f"zones/{'root' if origin == ROOT else origin}.zone"
+
+
+def zone_files(world: World, role: NameServer) -> dict[str, str]:
+    """Return the master files of the role's zones, by path."""
+    return {zone_path(origin): world.zones[origin] for origin in role.zones}
+
+
+def resolver(world: World, host: Host, role: Resolver) -> Service:
+    """Return a caching resolver that starts from the plan's root hints."""
+    config = {"hints": "root.hints", "seed": world.seed, "host": host.name}
+    return Service(
+        host=host.name,
+        role=role.kind,
+        module="services.dns.recursive",
+        config="resolver.toml",
+        files={"resolver.toml": tomli_w.dumps(config), "root.hints": world.hints},
+    )
+
+
+def mail_server(world: World, host: Host, role: MailServer) -> Service:
+    """Return an MTA, which is MSA and MDA too if the role says so."""
+    plan = world.plan
+    held = [domain for domain in plan.domains if domain.name in role.mailboxes]
+    relayed = [
+        domain
+        for domain in plan.domains
+        if domain not in held and any(exchanger.host == host.name for exchanger in domain.exchangers)
+    ]
+    config: dict[str, Any] = {
+        "hostname": host.fqdn,
+        "host": host.name,
+        "seed": world.seed,
+        "spool": "spool",
+        "mailboxes": "mail",
+        "nameservers": [world.nameserver(host)],
+        "time_scale": world.time_scale,
+        "relay_from": _places(world, role.relay_from),
+        "domains": [{"name": domain.name, "kind": "local"} for domain in held]
+        + [{"name": domain.name, "kind": "relay"} for domain in relayed],
+        "users": [
+            {"address": f"{user.local}@{domain.name}", "password": user.secret}
+            for domain in held
+            for user in domain.users
+        ],
+        "routes": [{"domain": route.domain, "via": list(route.via)} for route in role.routes],
+    }
+    if role.submission:
+        config["submission_port"] = 587
+        config["tls"] = {
+            "cert": str(world.tls / f"{host.fqdn}.pem"),
+            "key": str(world.tls / f"{host.fqdn}.key"),
+            "keylog": str(world.tls / "keys.log"),
+        }
+    return Service(
+        host=host.name,
+        role=role.kind,
+        module="services.smtp.mta",
+        config="mail-server.toml",
+        files={"mail-server.toml": tomli_w.dumps(config)},
+        certificate=role.submission,
+    )
+
+
+def _places(world: World, names: tuple[str, ...]) -> list[str]:
+    """The subnets of networks and the addresses of hosts, as prefixes."""
+    subnets = {network.name: network.subnet for network in world.plan.networks}
+    found = [subnets[name] for name in names if name in subnets]
+    for name in names:
+        if name not in subnets:
+            found += [f"{interface.address.ip}/32" for interface in world.addressing.of(name)]
+    return found
+
+
+def mail_client(world: World, host: Host, role: MailClient) -> Service:
+    """Return the settings of a MUA; it runs only while it submits (mailbed.submission)."""
+    local, _, name = role.user.rpartition("@")
+    domain = next(domain for domain in world.plan.domains if domain.name == name)
+    user = next(user for user in domain.users if user.local == local)
+    config = {
+        "server": world.plan.host(role.server).fqdn,
+        "username": role.user,
+        "password": user.secret,
+        "ca_file": str(world.tls / "ca.pem"),
+        "keylog": str(world.tls / "keys.log"),
+        "hostname": host.fqdn,
+    }
+    return Service(
+        host=host.name,
+        role=role.kind,
+        module=None,
+        config="mail-client.toml",
+        files={"mail-client.toml": tomli_w.dumps(config)},
+    )

@@ -1,0 +1,268 @@
+"""The process that is the lab: it builds the network, has the services started, and answers the control
+socket.
+
+Theory of operation. It runs inside the sandbox, as one asyncio loop. The owner, outside, has made the run
+directory and written everything that the services load; it connects to the control socket, says `start`,
+and hears how that goes as events. From then on anybody of the same user may connect: a second terminal, a
+test, a notebook.
+
+    start       network (Mininet) ∥ zygote warms up  ->  recorder  ->  services  ->  ready
+    down        recorder drains and ends  ->  run.json  ->  this process ends, and the kernel removes the rest
+
+The methods that it answers are listed at the end of `Supervisor.__init__`; ARCHITECTURE.md describes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mailbed import rundir
+from mailbed.control import Call, Server
+from mailbed.errors import LabError, UsageError
+from mailbed.eventlog import EventLog
+from mailbed.execution import Executions
+from mailbed.faults import Faults
+from mailbed.outbox import Outbox
+from mailbed.processes import Zygote
+from mailbed.recording import Recording
+from mailbed.services import Services
+from mailbed.tracking import Tracker
+from topologies import kernel, namespaces, planfile
+from topologies.errors import TopologyError
+from topologies.network import MININET_VERSION, Network
+
+
+def main(zygote: socket.socket, settings: Mapping[str, Any]) -> None:
+    """Run the lab until it is told to end."""
+    kernel.set_process_name("mailbed-lab")
+    asyncio.run(_run(zygote, settings))
+
+
+async def _run(zygote: socket.socket, settings: Mapping[str, Any]) -> None:
+    supervisor = Supervisor(Zygote(zygote), Path(settings["run"]), settings["record"])
+    server = Server(socket.socket(fileno=settings["listener"]), supervisor.methods)
+    await supervisor.ended.wait()
+    # The answer to `down` is the last thing that is said.
+    await asyncio.sleep(0)
+    server.close()
+
+
+class Supervisor:
+    """The lab's state, and what can be asked of it."""
+
+    def __init__(self, zygote: Zygote, run: Path, record: Mapping[str, Any]) -> None:
+        self._zygote = zygote
+        self._run = run
+        self._record: dict[str, Any] = dict(record)
+        self._events = EventLog(run / "events.jsonl")
+        self._state = "new"
+        self._network: Network | None = None
+        self._recording = Recording(self._events)
+        self._lock = asyncio.Lock()
+        self.ended = asyncio.Event()
+        self.methods = {
+            "status": self.status,
+            "start": self.start,
+            "ps": self.ps,
+            "send": self.send,
+            "outcome": self.outcome,
+            "exec": self.exec,
+            "signal": self.signal,
+            "fault.add": self.fault_add,
+            "fault.list": self.fault_list,
+            "fault.clear": self.fault_clear,
+            "events.subscribe": self.subscribe,
+            "capture.sync": self.capture_sync,
+            "capture.tap": self.capture_tap,
+            "down": self.down,
+        }
+
+    async def status(self, _call: Call) -> object:
+        """Who this is: `state`, `run` (path), and what run.json says so far."""
+        return {"state": self._state, "run": str(self._run), "record": self._record}
+
+    async def start(self, call: Call) -> object:
+        """Build the network, start recorder and `services`; answer when everything is ready."""
+        if self._state != "new":
+            raise UsageError("the lab has been started already")
+        self._state = "starting"
+        began = time.monotonic()
+        plan = planfile.loads((self._run / "plan.toml").read_text(encoding="utf-8"))
+        self._events.emit("", "", "starting", phase="network", hosts=len(plan.hosts))
+        network = Network(plan, etc=self._etc([host.name for host in plan.hosts]))
+        try:
+            # A thread, since it waits for the kernel: the zygote warms up meanwhile, and we stay answerable.
+            await asyncio.to_thread(network.build)
+        except TopologyError as error:
+            raise LabError(str(error)) from error
+        self._network = network
+        for feature, sentence in network.left_out.items():
+            self._events.emit("", "", "left-out", feature=feature, sentence=sentence)
+        built = time.monotonic()
+        self._events.emit("", "", "starting", phase="services", count=len(call.params["services"]))
+        await self._zygote.warm
+        await self._recording.start(self._zygote, network, self._run)
+        self._services = Services(self._zygote, self._events, network.namespaces, call.params["services"])
+        self._prepare(network)
+        await self._services.start_all()
+        self._record |= {
+            "state": "running",
+            "left_out": network.left_out,
+            "versions": {**self._record["versions"], "mininet": MININET_VERSION},
+        }
+        self._record["timing"] |= {
+            "network_s": round(built - began, 4),
+            "services_s": round(time.monotonic() - built, 4),
+            "up_s": round(time.monotonic() - float(call.params["began"]), 4),
+        }
+        rundir.write_record(self._run, self._record)
+        self._state = "running"
+        self._events.emit("", "", "ready")
+        return {"left_out": network.left_out, "timing": self._record["timing"]}
+
+    def _prepare(self, network: Network) -> None:
+        """Make what needs a network: the account of messages, faults, programs on hosts."""
+        plan = network.plan
+        where = {str(i.address.ip): i.host for i in network.addressing.interfaces}
+        where |= {host.fqdn: host.name for host in plan.hosts}
+        self._tracker = Tracker(where)
+        self._events.subscribe(self._tracker.learn)
+        self._outbox = Outbox(
+            plan,
+            network.namespaces,
+            self._run,
+            zygote=self._zygote,
+            events=self._events,
+            tracker=self._tracker,
+        )
+        self._executions = Executions(self._zygote, network.namespaces)
+        self._faults = Faults(network, self._services, self._events, self._executions.kill_on)
+
+    async def ps(self, _call: Call) -> object:
+        """Every service: host, role, state, pid, memory."""
+        self._running()
+        return self._services.table()
+
+    async def send(self, call: Call) -> object:
+        """Submit a message (one descriptor) from `sender` to `recipients`, by the MUA on `host` if it is named."""
+        self._running()
+        (message,) = call.take_fds(1)
+        host = call.params.get("host")
+        sent = await self._outbox.send(message, call.text("sender"), call.texts("recipients"), host)
+        return {"number": sent.number, "place": sent.place, "reply": sent.reply, "refused": sent.refused}
+
+    async def outcome(self, call: Call) -> object:
+        """What became of message `number`, per recipient; waits up to `timeout_s` for all to be final."""
+        self._running()
+        found = await self._outbox.wait(int(call.number("number", 0)), call.number("timeout_s", 0))
+        return {recipient: asdict(outcome) for recipient, outcome in found.items()}
+
+    async def exec(self, call: Call) -> object:
+        """Run `argv` on `host` with three descriptors as its streams; answer with its exit `status`."""
+        self._running()
+        streams = call.take_fds(3)
+        return await self._executions.run(call, streams)
+
+    async def signal(self, call: Call) -> object:
+        """Send `signal` to the program that an `exec` with the same `token` on this connection started."""
+        self._executions.signal(call.connection, call.text("token"), int(call.number("signal", 15)))
+        return {}
+
+    async def fault_add(self, call: Call) -> object:
+        """Put a fault in force: `kind` and `target`."""
+        self._running()
+        async with self._lock:
+            return asdict(await self._faults.add(call.text("kind"), call.texts("target")))
+
+    async def fault_list(self, _call: Call) -> object:
+        """The faults in force."""
+        self._running()
+        return [asdict(fault) for fault in self._faults.active.values()]
+
+    async def fault_clear(self, call: Call) -> object:
+        """Take back fault `number`, or all of them (0)."""
+        self._running()
+        number = int(call.number("number", 0))
+        async with self._lock:
+            numbers = [number] if number else list(self._faults.active)
+            return [asdict(await self._faults.clear(each)) for each in numbers]
+
+    async def subscribe(self, call: Call) -> object:
+        """Send every event from now on as a notification `event`."""
+        connection = call.connection
+        unsubscribe = self._events.subscribe(lambda event: connection.notify("event", event))
+        connection.on_close.append(unsubscribe)
+        return {}
+
+    async def capture_sync(self, _call: Call) -> object:
+        """Answer when all that was on the wire until now is in the capture file."""
+        self._running()
+        return await self._recording.sync()
+
+    async def capture_tap(self, call: Call) -> object:
+        """Open an AF_PACKET socket on `host`, bound to `interface`, and pass it on."""
+        network = self._running()
+        host, interface = call.text("host"), call.text("interface", "")
+        names = [found.name for found in network.addressing.of(host)]
+        if not names:
+            raise UsageError(f"there is no host {host} in {network.plan.name}")
+        if interface and interface not in names:
+            raise UsageError(f"host {host} has no interface {interface}; it has {', '.join(names)}")
+        sock = namespaces.inside(network.namespaces[host], namespaces.packet_socket)
+        # ETH_P_ALL: everything, both ways.
+        sock.bind((interface or names[0], 0x0003))
+        call.reply_fds.append(sock.detach())
+        return {"interface": interface or names[0]}
+
+    async def down(self, _call: Call) -> object:
+        """Finish the capture and the record; answer with the record, and end."""
+        if self._state == "ending":
+            raise LabError("the lab is going down already")
+        self._state = "ending"
+        self._events.emit("", "", "ending")
+        try:
+            capture: dict[str, Any] = await self._recording.stop()
+            capture.pop("kind", None)
+        except LabError as error:
+            capture = {"incomplete": str(error)}
+        self._record |= {"state": "ended", "capture": capture, "messages": self._messages()}
+        self._record["ended"] = time.time()
+        try:
+            rundir.write_record(self._run, self._record)
+        finally:
+            self.ended.set()
+        return self._record
+
+    def _messages(self) -> list[dict[str, Any]]:
+        if self._network is None or not hasattr(self, "_outbox"):
+            return []
+        return [
+            {
+                "number": sent.number,
+                "sender": sent.sender,
+                "size": sent.size,
+                "started": sent.started,
+                "outcomes": [asdict(outcome) for outcome in sent.outcomes(self._tracker).values()],
+            }
+            for sent in self._outbox.sent.values()
+        ]
+
+    def _running(self) -> Network:
+        if self._state != "running" or self._network is None:
+            raise LabError(f"the lab is {self._state}, not running")
+        return self._network
+
+    def _etc(self, hosts: list[str]) -> dict[str, dict[str, str]]:
+        """Each host's own files for /etc, as the owner wrote them."""
+        found: dict[str, dict[str, str]] = {}
+        for host in hosts:
+            directory = self._run / "hosts" / host / "etc"
+            found[host] = {name: str(directory / name) for name in sorted(os.listdir(directory))}
+        return found

@@ -1,0 +1,99 @@
+"""Where each message is, told from the services' events.
+
+Theory of operation. Every MTA that takes a message gives it a queue id, and says so in its reply; the
+sender repeats that id in its `relayed` event. So a message is a chain of (host, queue id), and each
+recipient of it has a chain of its own, since recipients part ways:
+
+    accepted  corp-mta 4F2A            relayed corp-mta 4F2A bob -> rcpt-mx 91C0        delivered rcpt-mx
+    91C0 bob
+
+Events of different hosts may come in any order: nothing is concluded before it is asked for. This follows
+what services *say*; what crossed the wire is read from the capture (captures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Place = tuple[str, str]
+"""A host and a queue id there."""
+
+FINAL = ("delivered", "bounced")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a message for one recipient.
+
+    `state` is `delivered`, `bounced`, `deferred` or `pending`; `host` where that was; `reply` the last
+    reply that mattered; `path` the hosts that had it, first to last; `file` the path in a Maildir, if
+    delivered; `time` in seconds since the epoch of the event that settled it.
+    """
+
+    recipient: str
+    state: str
+    host: str
+    path: tuple[str, ...]
+    reply: str = ""
+    file: str = ""
+    time: float = 0.0
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+
+class Tracker:
+    """Learns from events; answers where a message is."""
+
+    def __init__(self, hosts: Mapping[str, str]) -> None:
+        """`hosts` maps an address or a fully qualified name to a host of the plan."""
+        self._hosts = {key.lower(): host for key, host in hosts.items()}
+        self._last: dict[tuple[str, str, str], dict[str, Any]] = {}
+
+    def learn(self, event: Mapping[str, Any]) -> None:
+        """Take note of an event (mailbed.event/1); those that are not about a recipient change nothing."""
+        if event["kind"] not in ("relayed", "deferred", *FINAL):
+            return
+        key = (event["host"], str(event.get("id", "")), _same(str(event.get("recipient", ""))))
+        known = self._last.get(key)
+        if known is None or known["kind"] not in FINAL:
+            self._last[key] = dict(event)
+
+    def outcome(self, place: Place, recipient: str) -> Outcome:
+        """Return what became of the message that `place` accepted, for one recipient."""
+        host, queue_id = place
+        path: list[str] = [host]
+        # A chain is never longer than the number of hops that a loop is stopped at.
+        for _ in range(200):
+            event = self._last.get((host, queue_id, _same(recipient)))
+            if event is None:
+                return Outcome(recipient=recipient, state="pending", host=host, path=tuple(path))
+            if event["kind"] != "relayed":
+                return Outcome(
+                    recipient=recipient,
+                    state=event["kind"],
+                    host=host,
+                    path=tuple(path),
+                    reply=str(event.get("reply", "")),
+                    file=str(event.get("file", "")),
+                    time=float(event["time"]),
+                )
+            host, queue_id = self._next(event)
+            path.append(host)
+        return Outcome(recipient=recipient, state="pending", host=host, path=tuple(path))
+
+    def _next(self, event: Mapping[str, Any]) -> Place:
+        for key in ("next_address", "next_host"):
+            host = self._hosts.get(str(event.get(key, "")).lower())
+            if host is not None:
+                return host, str(event.get("remote_id", ""))
+        return str(event.get("next_host", "?")), str(event.get("remote_id", ""))
+
+
+def _same(address: str) -> str:
+    """The domain of an address compares without case, its local part does not (RFC 5321 §2.4)."""
+    local, at, domain = address.rpartition("@")
+    return f"{local}{at}{domain.lower()}"
