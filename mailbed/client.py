@@ -65,7 +65,7 @@ class Client:
         return self._fds.popleft()
 
     def events(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
-        """Yield events (after `events.subscribe`), as they come, until the lab ends or nothing comes for so long."""
+        """Yield events as they come, until the lab ends or none comes for so long; subscribe first."""
         self._socket.settimeout(timeout_s)
         try:
             while True:

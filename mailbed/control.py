@@ -39,7 +39,7 @@ class Call:
         """Descriptors to send with the response; they are closed then."""
 
     def take_fds(self, count: int) -> list[int]:
-        """Return the next `count` descriptors of the connection; the caller closes them. Raises: ValueError."""
+        """Return the connection's next `count` descriptors; the caller closes them. Raises: ValueError."""
         waiting = self.connection.fds
         if len(waiting) < count:
             raise ValueError(f"{count} file descriptors are needed")

@@ -10,7 +10,7 @@
         for packet in lab.packets("core1-eth0"):           # scapy packets
             …
 
-The handle stays outside: the lab runs in a sandboxed child and ends with this process, whatever happens to it.
+The handle stays outside: the lab runs in a sandboxed child and ends with this process, by whatever means.
 `Lab.attach("minimal")` gives the same handle on a lab that another process owns.
 """
 
@@ -20,6 +20,7 @@ import contextlib
 import datetime
 import os
 import secrets
+import socket
 import subprocess
 import tempfile
 import threading
@@ -36,12 +37,13 @@ from mailbed.errors import LabEnded, LabError, MailbedError, SandboxRefused, Sta
 from mailbed.roles.service import Service, World
 from mailbed.tracking import Outcome
 from topologies import catalog, planfile
-from topologies.errors import TopologyError, UnknownTopology
+from topologies.errors import TopologyError
 from topologies.plan import Plan
 
 if TYPE_CHECKING:
-    from captures.tap import Tap
     from scapy.packet import Packet
+
+    from captures.tap import Tap
 
 Progress = Callable[[dict[str, Any]], None]
 Message = str | bytes | os.PathLike[str] | EmailMessage
@@ -50,7 +52,7 @@ DELIVERY_WITHIN_S = 60.0
 
 
 class Lab:
-    """A lab: made by name, file or plan, started by `up` or `with`, ended by `down` or the end of this process."""
+    """A lab: started by `up` or `with`, ended by `down` or the end of this process."""
 
     def __init__(
         self,
@@ -65,9 +67,10 @@ class Lab:
     ) -> None:
         """Check what is asked for; nothing is started or written yet.
 
-        `name` is what `--lab` calls it (default: the topology's, with a number if that is taken); `out` an empty directory
-        for the run; `implementations` maps a host to who does its job there (`{"a-root": "nsd"}`); `time_scale`
-        divides retry intervals; `progress` is called with events while the lab starts.
+        `topology` is a plan, the name of a built-in one, or a file. `name` is what `--lab` calls it (default:
+        the topology's, with a number if that is taken); `out` an empty directory for the run;
+        `implementations` maps a host to who does its job there (`{"a-root": "nsd"}`); `time_scale` divides
+        retry intervals; `progress` is called with events while the lab starts.
         Raises: UsageError.
         """
         try:
@@ -149,7 +152,7 @@ class Lab:
             raise
 
     def down(self) -> dict[str, Any]:
-        """End the lab and return what run.json holds then. A handle that is attached ends it for everybody."""
+        """End the lab, for everybody, and return what run.json holds then."""
         began = time.monotonic()
         try:
             record: dict[str, Any] = self._client().call("down")
@@ -210,20 +213,15 @@ class Lab:
         )
 
     def exec(
-        self, host: str, *argv: str, input: bytes | str = b"", timeout_s: float | None = None
+        self, host: str, *argv: str, stdin: bytes | str = b"", timeout_s: float | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on a host and return what it printed, as subprocess.run does."""
-        data = input.encode() if isinstance(input, str) else input
-        with (
-            tempfile.TemporaryFile() as stdin,
-            tempfile.TemporaryFile() as out,
-            tempfile.TemporaryFile() as err,
-        ):
-            stdin.write(data)
-            stdin.seek(0)
-            status = self.exec_with(
-                host, argv, (stdin.fileno(), out.fileno(), err.fileno()), timeout_s=timeout_s
-            )
+        with contextlib.ExitStack() as stack:
+            given, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            given.write(stdin.encode() if isinstance(stdin, str) else stdin)
+            given.seek(0)
+            streams = (given.fileno(), out.fileno(), err.fileno())
+            status = self.exec_with(host, argv, streams, timeout_s=timeout_s)
             texts = []
             for file in (out, err):
                 file.seek(0)
@@ -307,8 +305,8 @@ class Lab:
         from captures.tap import Tap
 
         connection = self._client()
-        connection.call("capture.tap", host=host, interface=interface)
-        return Tap(connection.take_fd())
+        answer = connection.call("capture.tap", host=host, interface=interface)
+        return Tap(socket.socket(fileno=connection.take_fd()), answer["interface"])
 
     def events(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         """Yield events (mailbed.event/1) as they happen from now on, until none comes for `timeout_s`."""

@@ -1,11 +1,12 @@
 """The sandbox: a lab's own user, network, mount, PID and host name namespaces, and how long it lives.
 
-Theory of operation. `unshare` makes the namespaces (as root the user namespace is left out) and starts mailbed.inside as
-process 1 there. Two things tie it to its owner: a pipe that only the owner keeps open, and a descriptor of
-the owner's process. When either says that the owner is gone, process 1 ends and the kernel removes the rest.
+Theory of operation. `unshare` makes the namespaces (as root the user namespace is left out) and starts
+mailbed.inside as process 1 there. Two things tie it to its owner: a pipe that only the owner keeps open,
+and a descriptor of the owner's process. When either says that the owner is gone, process 1 ends and the
+kernel removes the rest.
 
-The control socket is made here, before: its name is `@mailbed/UID/LAB`, in the owner's network namespace. A name that is taken is a
-lab that runs; and since it is abstract, it is gone the moment the lab is.
+The control socket is made here, before: its name is `@mailbed/UID/LAB`, in the owner's network namespace. A
+name that is taken is a lab that runs; and since it is abstract, it is gone the moment the lab is.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def running() -> list[str]:
 
 
 class Sandbox:
-    """A sandbox that is running; it ends when `end` is called, or when this process ends by whatever means."""
+    """A running sandbox; it ends when `end` is called, or when this process ends by whatever means."""
 
     def __init__(self, process: subprocess.Popen[bytes], lifetime: int) -> None:
         self._process = process
@@ -140,7 +141,7 @@ def _enter() -> list[str]:
 
 
 def _map_auto() -> list[str]:
-    """Map subordinate user ids too, where there are any: daemons that give up root need more than one user."""
+    """Map subordinate user ids too, where there are any: daemons that give up root need several users."""
     if not (shutil.which("newuidmap") and shutil.which("newgidmap")):
         return []
     with contextlib.suppress(OSError, KeyError):
@@ -188,4 +189,5 @@ def diagnose(said: str, read: Any = read_setting) -> str:
                 f"this machine forbids unprivileged user namespaces ({name} = {bad}): "
                 f"run `sudo sysctl -w {name}={good}`, or run mailbed as root"
             )
-    return f"the kernel refuses a sandbox ({said or 'unshare failed'}): run mailbed as root, or see `mailbed doctor`"
+    reason = said or "unshare failed"
+    return f"the kernel refuses a sandbox ({reason}): run mailbed as root, or see `mailbed doctor`"

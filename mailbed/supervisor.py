@@ -151,7 +151,7 @@ class Supervisor:
         return self._services.table()
 
     async def send(self, call: Call) -> object:
-        """Submit a message (one descriptor) from `sender` to `recipients`, by the MUA on `host` if it is named."""
+        """Submit a message (one descriptor) from `sender` to `recipients`, by the MUA of `host` if named."""
         self._running()
         (message,) = call.take_fds(1)
         host = call.params.get("host")
@@ -207,7 +207,7 @@ class Supervisor:
         return await self._recording.sync()
 
     async def capture_tap(self, call: Call) -> object:
-        """Open an AF_PACKET socket on `host`, bound to `interface`, and pass it on."""
+        """Open an AF_PACKET socket on `host` and pass it on, unbound; `interface` is checked, or chosen."""
         network = self._running()
         host, interface = call.text("host"), call.text("interface", "")
         names = [found.name for found in network.addressing.of(host)]
@@ -216,8 +216,6 @@ class Supervisor:
         if interface and interface not in names:
             raise UsageError(f"host {host} has no interface {interface}; it has {', '.join(names)}")
         sock = namespaces.inside(network.namespaces[host], namespaces.packet_socket)
-        # ETH_P_ALL: everything, both ways.
-        sock.bind((interface or names[0], 0x0003))
         call.reply_fds.append(sock.detach())
         return {"interface": interface or names[0]}
 

@@ -155,7 +155,7 @@ class LabBridge(Switch):
         """A bridge needs no shell."""
 
     def cmd(self, *_args: Any, **_kwargs: Any) -> str | None:
-        """Do nothing: Mininet would bring up the loopback interface of the namespace that all bridges share."""
+        """Do nothing: Mininet would bring up the loopback interface beside the bridges."""
         return ""
 
     def config(self, **params: Any) -> dict[str, Any]:
