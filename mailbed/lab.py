@@ -284,8 +284,16 @@ class Lab:
 
     def outcome(self, number: int, timeout_s: float = 0.0) -> dict[str, Outcome]:
         """Return what became of the message of that number, waiting so long for it to be settled."""
-        found = self._client().call("outcome", number=number, timeout_s=timeout_s)
-        return {to: Outcome(**{**fields, "path": tuple(fields["path"])}) for to, fields in found.items()}
+        return _outcomes(self._client().call("outcome", number=number, timeout_s=timeout_s))
+
+    def follow(
+        self, host: str, queue_id: str, to: Sequence[str], timeout_s: float = DELIVERY_WITHIN_S
+    ) -> dict[str, Outcome]:
+        """Return the same for a message that something else handed in: `host` queued it as `queue_id`."""
+        found = self._client().call(
+            "follow", host=host, id=queue_id, recipients=list(to), timeout_s=timeout_s
+        )
+        return _outcomes(found)
 
     def sync(self) -> dict[str, Any]:
         """Return when all that was on the wire until now is in the capture: `packets`, `dropped`, `bytes`."""
@@ -464,6 +472,10 @@ class Fault:
 
     def __exit__(self, *_exception: object) -> None:
         self.clear()
+
+
+def _outcomes(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Outcome]:
+    return {to: Outcome(**{**fields, "path": tuple(fields["path"])}) for to, fields in found.items()}
 
 
 def _run_program(connection: Client, streams: tuple[int, int, int], **params: Any) -> int:

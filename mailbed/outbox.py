@@ -7,10 +7,11 @@ lab: what was sent stays there to be compared with what arrived.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,21 +130,29 @@ class Outbox:
         if sent is None:
             raise UsageError(f"no message {number} was sent")
 
+        return await self._until_settled(lambda: sent.outcomes(self._tracker), timeout_s)
+
+    async def follow(
+        self, place: tuple[str, str], recipients: Sequence[str], timeout_s: float
+    ) -> dict[str, Outcome]:
+        """Return the same for a message that somebody else handed in: a host and its queue id there."""
+
+        def outcomes() -> dict[str, Outcome]:
+            return {recipient: self._tracker.outcome(place, recipient) for recipient in recipients}
+
+        return await self._until_settled(outcomes, timeout_s)
+
+    async def _until_settled(
+        self, outcomes: Callable[[], dict[str, Outcome]], timeout_s: float
+    ) -> dict[str, Outcome]:
         def settled(_event: object = None) -> bool:
-            return all(
-                outcome.final or outcome.state == "refused" for outcome in self._outcomes(sent).values()
-            )
+            return all(outcome.settled for outcome in outcomes().values())
 
         if not settled():
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._events.wait_for(settled)
-            except TimeoutError:
-                pass
-        return self._outcomes(sent)
-
-    def _outcomes(self, sent: Sent) -> dict[str, Outcome]:
-        return sent.outcomes(self._tracker)
+        return outcomes()
 
     async def _submit(self, host: str, job: Path) -> dict[str, Any]:
         namespace = self._hosts[host]

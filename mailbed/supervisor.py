@@ -73,6 +73,7 @@ class Supervisor:
             "ps": self.ps,
             "send": self.send,
             "outcome": self.outcome,
+            "follow": self.follow,
             "exec": self.exec,
             "signal": self.signal,
             "fault.add": self.fault_add,
@@ -162,6 +163,13 @@ class Supervisor:
         """What became of message `number`, per recipient; waits up to `timeout_s` for all to be final."""
         self._running()
         found = await self._outbox.wait(int(call.number("number", 0)), call.number("timeout_s", 0))
+        return {recipient: asdict(outcome) for recipient, outcome in found.items()}
+
+    async def follow(self, call: Call) -> object:
+        """The same for a message that `host` accepted under the queue id `id`, for `recipients`."""
+        self._running()
+        place = (call.text("host"), call.text("id"))
+        found = await self._outbox.follow(place, call.texts("recipients"), call.number("timeout_s", 0))
         return {recipient: asdict(outcome) for recipient, outcome in found.items()}
 
     async def exec(self, call: Call) -> object:

@@ -27,9 +27,9 @@ FINAL = ("delivered", "bounced")
 class Outcome:
     """What became of a message for one recipient.
 
-    `state` is `delivered`, `bounced`, `deferred` or `pending`; `host` where that was; `reply` the last
-    reply that mattered; `path` the hosts that had it, first to last; `file` the path in a Maildir, if
-    delivered; `time` in seconds since the epoch of the event that settled it.
+    `state` is `delivered`, `bounced`, `refused` (at submission), `deferred` or `pending`; `host` where that
+    was; `reply` the last reply that mattered; `path` the hosts that had it, first to last; `file` the path in
+    a Maildir, if delivered; `time` in seconds since the epoch of the event that settled it.
     """
 
     recipient: str
@@ -41,8 +41,9 @@ class Outcome:
     time: float = 0.0
 
     @property
-    def final(self) -> bool:
-        return self.state in FINAL
+    def settled(self) -> bool:
+        """Nothing more will happen to it."""
+        return self.state in (*FINAL, "refused")
 
 
 class Tracker:

@@ -36,6 +36,7 @@ with warnings.catch_warnings():
     from mininet.link import Intf, Link
     from mininet.net import VERSION, Mininet
     from mininet.node import Host, Node, Switch
+    from mininet.nodelib import LinuxBridge
     from mininet.topo import Topo
 
 MININET_VERSION = VERSION
@@ -91,6 +92,12 @@ class StockHost(Host):
         for route in params.get("routes", ()):
             self.cmd(f"ip route replace {route.destination} via {route.via} dev {route.device}")
         return result
+
+
+def stock_mininet(plan: Plan, addressing: Addressing) -> Mininet:
+    """Return stock Mininet with the plan's hosts, bridges, links, addresses and routes; it is not started."""
+    topo = PlanTopo(plan=plan, addressing=addressing)
+    return Mininet(topo=topo, host=StockHost, switch=LinuxBridge, controller=None)
 
 
 class LabHost(Host):

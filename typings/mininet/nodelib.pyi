@@ -1,0 +1,3 @@
+from mininet.node import Switch
+
+class LinuxBridge(Switch): ...
