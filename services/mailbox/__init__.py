@@ -1,0 +1,1 @@
+"""Where delivered mail lies: Maildirs, written by the MDA and read by whoever looks into a mailbox."""

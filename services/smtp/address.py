@@ -1,0 +1,113 @@
+"""Mailbox addresses and the paths that carry them in MAIL and RCPT.
+
+Theory of operation. A path is `<local@domain>` (RFC 5321 §4.1.2), `<>` for the null reverse-path, or
+`<postmaster>` without a domain (§4.5.1). An old source route before it is skipped (§3.6.1, appendix C).
+With SMTPUTF8 both sides may hold any printable character beyond ASCII (RFC 6531 §3.3).
+
+Only the host that serves a domain may look into a local part (RFC 5321 §2.3.11). This one reads its own:
+without case, `"john"@` equal to `john@`, and `+detail` cut off. Towards others an address is sent as it
+came, letter by letter.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from services.smtp.errors import BadAddress
+
+_BEYOND_ASCII = "\u0080-\U0010ffff"
+_ATOM = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~\-{_BEYOND_ASCII}]+"
+_DOT_STRING = rf"{_ATOM}(?:\.{_ATOM})*"
+_QUOTED = rf'"(?:[\x20\x21\x23-\x5b\x5d-\x7e{_BEYOND_ASCII}]|\\[\x20-\x7e])*"'
+_LABEL = rf"[A-Za-z0-9_{_BEYOND_ASCII}](?:[A-Za-z0-9_\-{_BEYOND_ASCII}]*[A-Za-z0-9_{_BEYOND_ASCII}])?"
+_LITERAL = r"\[[0-9A-Za-z.:\-]+\]"
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*|{_LITERAL}"
+
+_MAILBOX = re.compile(rf"(?P<local>{_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN})")
+_PATH = re.compile(rf"<(?:@[^:\s<>\"]*:)?(?P<mailbox>(?:{_QUOTED}|[^<>\"])*)>(?:[ \t]+(?P<rest>.*))?")
+_UNQUOTED = re.compile(_DOT_STRING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A mailbox, as it was written."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def is_ascii(self) -> bool:
+        """It can travel without SMTPUTF8."""
+        return str(self).isascii()
+
+    @property
+    def literal(self) -> str:
+        """The address inside an address literal such as `[198.18.2.3]`; empty for a domain."""
+        return self.domain[1:-1] if self.domain.startswith("[") else ""
+
+    @property
+    def canonical(self) -> Address:
+        """The same mailbox as this host compares it: no case, no needless quotes."""
+        local = self.local
+        if local.startswith('"'):
+            inner = re.sub(r"\\(.)", r"\1", local[1:-1])
+            local = inner if _UNQUOTED.fullmatch(inner) else local
+        return Address(local=local.lower(), domain=canonical_domain(self.domain))
+
+    @property
+    def without_detail(self) -> Address:
+        """The canonical mailbox that `user+detail@` belongs to: `user@`."""
+        whole = self.canonical
+        user, plus, _ = whole.local.partition("+")
+        return Address(local=user, domain=whole.domain) if plus and user else whole
+
+
+def canonical_domain(domain: str) -> str:
+    """Return the domain as DNS spells it: lower case, A-labels, no final dot."""
+    domain = domain.rstrip(".").lower()
+    if not domain.isascii():
+        try:
+            return domain.encode("idna").decode("ascii")
+        except UnicodeError:
+            return domain  # Nothing that DNS knows: the look-up will say so.
+    return domain
+
+
+def parse_address(text: str) -> Address:
+    """Return the mailbox that `text` spells.
+
+    Raises: BadAddress.
+    """
+    found = _MAILBOX.fullmatch(text)
+    # isprintable() also refuses the surrogates that stand for bytes which were no UTF-8.
+    if not found or not text.isprintable():
+        raise BadAddress(f"not a mailbox: {printable(text)}")
+    if len(found["domain"]) > 255:
+        raise BadAddress("the domain has more than 255 characters")
+    return Address(local=found["local"], domain=found["domain"])
+
+
+def parse_path(text: str, *, postmaster_at: str) -> tuple[Address | None, str]:
+    """Return the mailbox of the path that `text` begins with, and the parameters after it.
+
+    The null path gives None; `<postmaster>` alone is the one at `postmaster_at`.
+    Raises: BadAddress.
+    """
+    found = _PATH.fullmatch(text)
+    if not found:
+        raise BadAddress("a path stands in angle brackets: <local@domain>")
+    mailbox, rest = found["mailbox"], found["rest"] or ""
+    if not mailbox:
+        return None, rest
+    if mailbox.lower() == "postmaster":
+        return Address(local=mailbox, domain=postmaster_at), rest
+    return parse_address(mailbox), rest
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that does not belong on a line of a reply or a log."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,200 @@
+"""The sending side of one SMTP session: connect, greet, and transfer messages. The edge to aiosmtplib.
+
+Theory of operation. A session fails in one of two ways. Before the greeting and EHLO are through, the
+host is *unreachable*: another exchanger may do better. After that every recipient gets a reply, be it
+the server's own or, if the connection breaks, one that says so and asks to try again.
+
+Which extensions a message needs is decided before MAIL (`mail_parameters`): 8-bit content needs 8BITMIME
+(RFC 6152 §3), an address or a header field beyond ASCII needs SMTPUTF8 (RFC 6531 §3.2). This client does
+not convert messages, so that a server without them cannot have the message.
+
+aiosmtplib's own `mail` and `rcpt` pass an address through the email package, which may change it; the
+commands are therefore given as bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiosmtplib
+
+from services.smtp.address import Address
+from services.smtp.envelope import Envelope
+from services.smtp.errors import SmtpError
+from services.smtp.replies import Reply, parse_reply
+from services.smtp.trace import header_section
+
+_QUIT_TIMEOUT_S = 5.0
+
+
+class Unreachable(SmtpError):
+    """The host does not take mail now: no connection, or no positive greeting; `reply` says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait: for the connection and the greeting, and for every later reply."""
+
+    connect_s: float = 30.0
+    command_s: float = 300.0
+
+
+def mail_parameters(
+    envelope: Envelope, recipients: Sequence[Address], content: bytes, offered: Mapping[str, str]
+) -> tuple[list[str], dict[Address, Reply]]:
+    """Return the parameters of MAIL, and a refusal for each recipient who cannot be sent to.
+
+    `offered` is what the server announced, by keyword in lower case.
+    Source: RFC 1870 §6, RFC 6152 §3, RFC 6531 §3.2 to §3.5.
+    """
+    parameters = []
+    limit = offered.get("size", "")
+    if limit.isdigit() and 0 < int(limit) < len(content):
+        reply = Reply(552, "5.3.4", f"message of {len(content)} bytes exceeds the server's limit of {limit}")
+        return [], dict.fromkeys(recipients, reply)
+    if "size" in offered:
+        parameters.append(f"SIZE={len(content)}")
+
+    if not content.isascii():
+        if "8bitmime" not in offered:
+            reply = Reply(554, "5.6.3", "8-bit content, and the server does not offer 8BITMIME")
+            return [], dict.fromkeys(recipients, reply)
+        parameters.append("BODY=8BITMIME")
+
+    utf8_header = envelope.smtputf8 and not header_section(content).isascii()
+    utf8_sender = envelope.sender is not None and not envelope.sender.is_ascii
+    foreign = [recipient for recipient in recipients if utf8_sender or not recipient.is_ascii]
+    if "smtputf8" in offered:
+        return [*parameters, "SMTPUTF8"] if utf8_header or foreign else parameters, {}
+    refused = {}
+    if utf8_header:
+        reply = Reply(554, "5.6.9", "header fields beyond ASCII, and the server does not offer SMTPUTF8")
+        refused = dict.fromkeys(recipients, reply)
+    reply = Reply(550, "5.6.7", "address beyond ASCII, and the server does not offer SMTPUTF8")
+    return parameters, {**refused, **dict.fromkeys(foreign, reply)}
+
+
+class ClientSession:
+    """An SMTP session that is past EHLO. Leaving it says QUIT and closes it."""
+
+    def __init__(self, client: aiosmtplib.SMTP) -> None:
+        self._client = client
+
+    @classmethod
+    async def open(cls, address: str, port: int, *, helo: str, timeouts: Timeouts) -> ClientSession:
+        """Return a session with the server at `address`. Raises: Unreachable."""
+        client = aiosmtplib.SMTP(
+            hostname=address, port=port, local_hostname=helo, start_tls=False, timeout=timeouts.command_s
+        )
+        try:
+            await client.connect(timeout=timeouts.connect_s)
+            await _greet(client)
+        except aiosmtplib.SMTPResponseException as error:
+            client.close()
+            raise Unreachable(parse_reply(error.code, error.message)) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            client.close()
+            raise Unreachable(Reply(451, "4.4.1", f"{address}: {reason(error)}")) from error
+        return cls(client)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(aiosmtplib.SMTPException, OSError):
+            if self._client.is_connected and error is None:
+                await self._client.quit(timeout=_QUIT_TIMEOUT_S)
+        self._client.close()
+
+    async def send(self, envelope: Envelope, content: bytes) -> dict[Address, Reply]:
+        """Transfer one message; return the decisive reply for each of its recipients, in their order.
+
+        A recipient has the message if the reply is positive. Raises nothing for what the server does.
+        """
+        replies: dict[Address, Reply] = {}
+        try:
+            await self._transact(envelope, content, replies)
+        except aiosmtplib.SMTPResponseException as error:
+            _rest(envelope, replies, parse_reply(error.code, error.message))
+        except (aiosmtplib.SMTPException, OSError) as error:
+            _rest(envelope, replies, Reply(451, "4.4.2", f"the session broke: {reason(error)}"))
+        return {recipient: replies[recipient] for recipient in envelope.recipients}
+
+    async def _transact(self, envelope: Envelope, content: bytes, replies: dict[Address, Reply]) -> None:
+        offered = self._client.esmtp_extensions
+        parameters, refused = mail_parameters(envelope, envelope.recipients, content, offered)
+        replies.update(refused)
+        if len(replies) == len(envelope.recipients):
+            return
+        mail = await self._command("MAIL", f"FROM:<{envelope.reverse_path}>", *parameters)
+        if not mail.positive:
+            _rest(envelope, replies, mail)
+            return
+        accepted = []
+        for recipient in envelope.recipients:
+            if recipient not in replies:
+                reply = _recipient_reply(await self._command("RCPT", f"TO:<{recipient}>"))
+                if reply.positive:
+                    accepted.append(recipient)
+                else:
+                    replies[recipient] = reply
+        if accepted:
+            code, message = await self._client.data(content)
+            _rest(envelope, replies, parse_reply(code, message))
+
+    async def _command(self, *words: str) -> Reply:
+        code, message = await self._client.execute_command(*(word.encode("utf-8") for word in words))
+        return parse_reply(code, message)
+
+
+async def _greet(client: aiosmtplib.SMTP) -> None:
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError:
+        # RFC 5321 §3.2: a server without extensions is asked the old way.
+        if not client.is_connected:
+            raise
+        await client.helo()
+
+
+def _recipient_reply(reply: Reply) -> Reply:
+    if reply.code == 552:
+        # RFC 5321 §4.5.3.1.10: old servers say so where 452, too many recipients, is meant.
+        return Reply(452, "4.5.3", reply.text)
+    return reply
+
+
+def _rest(envelope: Envelope, replies: dict[Address, Reply], reply: Reply) -> None:
+    """Give `reply` to each recipient who has none yet."""
+    for recipient in envelope.recipients:
+        replies.setdefault(recipient, reply)
+
+
+def reason(error: BaseException) -> str:
+    """Return what went wrong on one line: the system's word where there is one."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"certificate refused: {cause.verify_message}"
+    if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
+        # asyncio puts a sentence of its own where the system's word should be.
+        return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
+    if isinstance(cause, TimeoutError) or isinstance(error, TimeoutError):
+        return "timed out"
+    return " ".join(str(cause).split()) or type(cause).__name__

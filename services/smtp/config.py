@@ -1,0 +1,283 @@
+"""The configuration of a mail server, read from TOML.
+
+    hostname = "mx.example.org"          # its name in greetings, EHLO and Received
+    host = "rcpt-mx1"                    # the lab's name of the host (default: hostname)
+    listen = ["0.0.0.0"]
+    smtp_port = 25                       # 0: none
+    submission_port = 587                # 0 or absent: none; needs [tls]
+    remote_port = 25                     # where other servers listen
+    spool = "spool"                      # the durable queue
+    mailboxes = "mail"                   # Maildirs: mail/DOMAIN/USER/
+    nameservers = ["10.1.0.53"]
+    nameserver_port = 53
+    seed = 1
+    relay_from = ["10.1.0.0/24"]         # clients who may relay anywhere
+    time_scale = 1.0                     # retry intervals and expiry are divided by this
+    size_limit = 52428800                # bytes
+    connect_timeout_s = 30.0             # for the connection and for the greeting
+    command_timeout_s = 300.0            # for every other reply
+    destination_concurrency = 10         # connections to one destination at a time
+    [tls]                                # PEM files; the key log is appended to in NSS format
+    cert = "cert.pem"
+    key = "key.pem"
+    keylog = "keys.log"
+    [[domains]]
+    name = "example.org"
+    kind = "local"                       # local: mailboxes are here; relay: taken from anyone and passed on
+    [[users]]
+    address = "bob@example.org"
+    password = "secret"                  # empty or absent: may not submit
+    mailbox = true
+    [[routes]]
+    domain = "*"                         # or a domain; the most specific one is taken
+    via = "isp-a.example.net"            # a domain, looked up by MX; of a list, one is chosen by seed
+
+Relative paths are relative to the file's directory. A key that is not named here is a mistake.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from services.errors import ConfigError
+from services.smtp.address import Address, canonical_domain, parse_address
+from services.smtp.errors import BadAddress
+from services.smtp.retry import RetryPolicy
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """PEM files of the server's certificate chain and key; `keylog` is appended to (NSS format)."""
+
+    cert: Path
+    key: Path
+    keylog: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A domain that this server takes mail for from anyone."""
+
+    name: str
+    kind: Literal["local", "relay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Someone with an account here; without `password` they cannot submit."""
+
+    address: Address
+    password: str = field(default="", repr=False)
+    mailbox: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Mail for `domain` (`*`: any other) goes to the MX of one of the `via` domains."""
+
+    domain: str
+    via: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MtaConfig:
+    """What one mail server does; see the module for the meaning of each value."""
+
+    hostname: str
+    host: str
+    spool: Path
+    mailboxes: Path
+    listen: tuple[str, ...] = ("0.0.0.0",)
+    smtp_port: int = 25
+    submission_port: int = 0
+    remote_port: int = 25
+    nameservers: tuple[str, ...] = ()
+    nameserver_port: int = 53
+    seed: int = 1
+    relay_from: tuple[Network, ...] = ()
+    time_scale: float = 1.0
+    size_limit: int = 50 * 1024 * 1024
+    connect_timeout_s: float = 30.0
+    command_timeout_s: float = 300.0
+    destination_concurrency: int = 10
+    tls: TlsConfig | None = None
+    domains: tuple[Domain, ...] = ()
+    users: tuple[User, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """When deferred mail is tried again."""
+        return RetryPolicy(time_scale=self.time_scale)
+
+
+def load(path: Path) -> MtaConfig:
+    """Return the configuration in the TOML file `path`.
+
+    Raises: ConfigError, which names the file and the key.
+    """
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return _mta(_Table(str(path), values, path.parent))
+
+
+def _mta(table: _Table) -> MtaConfig:
+    hostname = table.text("hostname")
+    config = MtaConfig(
+        hostname=hostname,
+        host=table.text("host", hostname),
+        listen=table.texts("listen", ["0.0.0.0"]),
+        smtp_port=table.whole("smtp_port", 25, 0, 65535),
+        submission_port=table.whole("submission_port", 0, 0, 65535),
+        remote_port=table.whole("remote_port", 25, 1, 65535),
+        spool=table.path("spool", "spool"),
+        mailboxes=table.path("mailboxes", "mail"),
+        nameservers=table.texts("nameservers", []),
+        nameserver_port=table.whole("nameserver_port", 53, 1, 65535),
+        seed=table.whole("seed", 1),
+        relay_from=tuple(map(table.network, table.texts("relay_from", []))),
+        time_scale=table.positive("time_scale", 1.0),
+        size_limit=table.whole("size_limit", 50 * 1024 * 1024, 1),
+        connect_timeout_s=table.positive("connect_timeout_s", 30.0),
+        command_timeout_s=table.positive("command_timeout_s", 300.0),
+        destination_concurrency=table.whole("destination_concurrency", 10, 1),
+        tls=next(map(_tls, table.tables("tls", single=True)), None),
+        domains=tuple(map(_domain, table.tables("domains"))),
+        users=tuple(map(_user, table.tables("users"))),
+        routes=tuple(map(_route, table.tables("routes"))),
+    )
+    table.no_more_keys()
+    if config.submission_port and not config.tls:
+        raise table.error("submission_port", "needs [tls]: passwords never travel in the clear")
+    return config
+
+
+def _tls(table: _Table) -> TlsConfig:
+    keylog = table.path("keylog", "")
+    config = TlsConfig(
+        cert=table.path("cert"),
+        key=table.path("key"),
+        keylog=keylog if keylog != table.base else None,
+    )
+    table.no_more_keys()
+    return config
+
+
+def _domain(table: _Table) -> Domain:
+    kind = table.text("kind")
+    if kind not in ("local", "relay"):
+        raise table.error("kind", f"is {kind!r}, not 'local' or 'relay'")
+    domain = Domain(name=canonical_domain(table.text("name")), kind="local" if kind == "local" else "relay")
+    table.no_more_keys()
+    return domain
+
+
+def _user(table: _Table) -> User:
+    try:
+        address = parse_address(table.text("address"))
+    except BadAddress as error:
+        raise table.error("address", f"is wrong: {error}") from error
+    user = User(
+        address=address,
+        password=table.text("password", ""),
+        mailbox=table.take("mailbox", bool, default=True),
+    )
+    table.no_more_keys()
+    return user
+
+
+def _route(table: _Table) -> Route:
+    via = table.texts("via") if table.holds("via", list) else (table.text("via"),)
+    if not via:
+        raise table.error("via", "names no domain")
+    route = Route(domain=canonical_domain(table.text("domain")), via=tuple(map(canonical_domain, via)))
+    table.no_more_keys()
+    return route
+
+
+class _Table:
+    """A table of the file: each take removes a key, so that a misspelt one is left over and found."""
+
+    def __init__(self, where: str, values: Mapping[str, object], base: Path) -> None:
+        self._where = where
+        self._values = dict(values)
+        self.base = base
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self._where}: {key} {problem}")
+
+    def holds(self, key: str, kind: type) -> bool:
+        return isinstance(self._values.get(key), kind)
+
+    def take(self, key: str, kind: type[_Value], *, default: _Value | None = None) -> _Value:
+        value = self._values.pop(key, default)
+        if value is None:
+            raise self.error(key, "is missing")
+        # In Python a bool is an int; in a configuration it is not.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.error(key, f"is {value!r}, which is no {_KINDS[kind]}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.take(key, str, default=default)
+        if not value and default is None:
+            raise self.error(key, "is empty")
+        return value
+
+    def texts(self, key: str, default: Sequence[str] | None = None) -> tuple[str, ...]:
+        values = self.take(key, list, default=None if default is None else list(default))
+        if not all(isinstance(value, str) and value for value in values):
+            raise self.error(key, f"is {values!r}, which is no list of strings")
+        return tuple(values)
+
+    def whole(self, key: str, default: int, least: int | None = None, most: int | None = None) -> int:
+        value = self.take(key, int, default=default)
+        if (least is not None and value < least) or (most is not None and value > most):
+            raise self.error(key, f"is {value}, not between {least} and {'any' if most is None else most}")
+        return value
+
+    def positive(self, key: str, default: float) -> float:
+        value = self._values.pop(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise self.error(key, f"is {value!r}, which is no number above 0")
+        return float(value)
+
+    def path(self, key: str, default: str | None = None) -> Path:
+        return self.base / self.text(key, default)
+
+    def network(self, text: str) -> Network:
+        try:
+            return ipaddress.ip_network(text)
+        except ValueError as error:
+            raise self.error("relay_from", f"is wrong: {error}") from error
+
+    def tables(self, key: str, *, single: bool = False) -> list[_Table]:
+        value = self._values.pop(key, None)
+        entries = [] if value is None else [value] if single else value
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self.error(key, f"is no {'table' if single else 'list of tables'}")
+        place = f"{self._where}: {key}"
+        return [
+            _Table(place if single else f"{place}[{number}]", entry, self.base)
+            for number, entry in enumerate(entries)
+        ]
+
+    def no_more_keys(self) -> None:
+        if self._values:
+            raise self.error(", ".join(sorted(self._values)), "is not a key that is known here")
+
+
+_KINDS: dict[type, str] = {str: "string", int: "whole number", bool: "boolean", list: "list"}

@@ -1,0 +1,168 @@
+"""The mail server: listeners, queue and queue runner, put together from a configuration.
+
+    MtaConfig, load     what it is told (services.smtp.config)
+    serve               run it until cancelled
+
+One process is what its configuration makes of it: an MTA with `smtp_port`, an MSA with
+`submission_port`, an MDA for its local domains, and any of them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable
+
+from services.errors import ConfigError, ServiceError
+from services.notices import Notices
+from services.smtp.config import Domain, MtaConfig, Route, TlsConfig, User, load
+from services.smtp.delivery import Runner
+from services.smtp.lookup import StubLookups
+from services.smtp.outcomes import Ledger
+from services.smtp.policy import Directory, Policy
+from services.smtp.queue import Queue
+from services.smtp.routing import Resolver
+from services.smtp.server import Reception, ServerSession
+from services.smtp.spool import Spool
+from services.smtp.streams import Streams
+
+__all__ = ["MtaConfig", "load", "serve", "Domain", "User", "Route", "TlsConfig"]
+
+log = logging.getLogger("services.smtp")
+
+# How long attempts under way may go on when the server is told to stop.
+_GRACE_S = 5.0
+_CLOSING_S = 1.0
+
+
+class _LoggedNotices:
+    """Notices that are also one line each in the log."""
+
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
+
+    def ready(self) -> None:
+        log.info("ready")
+        self._notices.ready()
+
+    def event(self, kind: str, **fields: object) -> None:
+        log.info("%s %s", kind, " ".join(f"{name}={value!r}" for name, value in fields.items()))
+        self._notices.event(kind, **fields)
+
+
+async def serve(
+    config: MtaConfig,
+    notices: Notices,
+    *,
+    resolver: Resolver | None = None,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Run the mail server until cancelled; sessions then get a 421 and deliveries a few seconds.
+
+    `resolver` stands in for the name servers of the configuration.
+    Raises: ConfigError, ServiceError (a port or the spool is taken, a certificate cannot be read).
+    """
+    # aiosmtpd logs each command, and warns of its own internals; what matters is told by events.
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+    notices = _LoggedNotices(notices)
+    streams = Streams(seed=config.seed, host=config.host, role="mta")
+    tls = server_context(config.tls) if config.tls else None
+    directory = Directory(config)
+    queue = Queue(Spool(config.spool), streams=streams, clock=clock)
+    runner = Runner(
+        config,
+        queue=queue,
+        ledger=Ledger(
+            hostname=config.hostname,
+            retry=config.retry,
+            queue=queue,
+            notices=notices,
+            streams=streams,
+            clock=clock,
+        ),
+        directory=directory,
+        resolver=resolver or _lookups(config, streams),
+        streams=streams,
+        clock=clock,
+    )
+    sessions: set[ServerSession] = set()
+
+    def reception(*, submission: bool) -> Reception:
+        return Reception(
+            hostname=config.hostname,
+            submission=submission,
+            tls=tls,
+            size_limit=config.size_limit,
+            command_timeout_s=config.command_timeout_s,
+            directory=directory,
+            policy=Policy(directory, config.relay_from),
+            queue=queue,
+            notices=notices,
+        )
+
+    servers: list[asyncio.Server] = []
+    try:
+        await queue.open()
+        for port, submission in ((config.smtp_port, False), (config.submission_port, True)):
+            if port:
+                servers += await _listen(config.listen, port, reception(submission=submission), sessions)
+        notices.ready()
+        await runner.run()
+    finally:
+        for server in servers:
+            server.close()
+        await _close(sessions)
+        await runner.finish(_GRACE_S)
+        await queue.close()
+
+
+def server_context(tls: TlsConfig) -> ssl.SSLContext:
+    """Return the context of a TLS 1.3 server that logs its secrets. Raises: ConfigError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(tls.cert, tls.key)
+        if tls.keylog:
+            context.keylog_filename = str(tls.keylog)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"tls: {tls.cert}, {tls.key}: {error.strerror or error}") from error
+    return context
+
+
+async def _listen(
+    addresses: tuple[str, ...], port: int, reception: Reception, sessions: set[ServerSession]
+) -> list[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    servers: list[asyncio.Server] = []
+    for address in addresses:
+        try:
+            server = await loop.create_server(
+                lambda: ServerSession(reception, sessions), address, port, backlog=1024
+            )
+        except OSError as error:
+            for earlier in servers:
+                earlier.close()
+            raise ServiceError(f"{address}:{port} cannot be bound: {error.strerror}") from error
+        servers.append(server)
+    return servers
+
+
+async def _close(sessions: set[ServerSession]) -> None:
+    """End every session, those whose client does not listen after a moment."""
+    for session in list(sessions):
+        session.shut_down()
+    if sessions:
+        await asyncio.wait([session.gone for session in sessions], timeout=_CLOSING_S)
+    for session in list(sessions):
+        session.abort()
+    # Transports close in the loop's next turn, those below TLS in the one after it.
+    for _ in range(2):
+        await asyncio.sleep(0)
+
+
+def _lookups(config: MtaConfig, streams: Streams) -> StubLookups:
+    return StubLookups(
+        config.nameservers, port=config.nameserver_port, rng=streams.stream("stub resolver", "")
+    )

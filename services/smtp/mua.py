@@ -1,0 +1,175 @@
+"""A mail program's sending side: one message is submitted as a person's MUA would.
+
+    receipt = await submit(SubmissionConfig(server="msa.example.com", …), message, sender, recipients)
+
+It connects to port 587, takes up TLS and checks the server's certificate, authenticates, and hands the
+message over (RFC 6409). Line ends become CRLF, whatever they are on disk; that is the only change. Bcc
+fields are not looked at: the recipients are those that the caller names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiosmtplib
+
+from services.smtp.address import parse_address
+from services.smtp.client import ClientSession, reason
+from services.smtp.envelope import Envelope
+from services.smtp.errors import SubmissionFailed
+from services.smtp.replies import parse_reply
+from services.smtp.trace import header_section
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionConfig:
+    """Where and as whom to submit.
+
+    `ca_file` (PEM) vouches for the server, `keylog` is appended to (NSS format). `hostname` is for EHLO;
+    if empty, it is the address of this end of the connection, as a literal.
+    """
+
+    server: str
+    username: str
+    password: str = field(repr=False)
+    ca_file: Path
+    port: int = 587
+    keylog: Path | None = None
+    hostname: str = ""
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The MSA has the message: its queue id, its whole reply, and the recipients it refused with why."""
+
+    queue_id: str
+    reply: str
+    refused: dict[str, str]
+
+
+async def submit(config: SubmissionConfig, message: bytes, sender: str, recipients: Sequence[str]) -> Receipt:
+    """Submit `message` for the recipients that the MSA takes; return its receipt.
+
+    Raises: SubmissionFailed if it takes none or cannot be reached; BadAddress.
+    """
+    content = with_crlf(message)
+    envelope = Envelope(
+        sender=parse_address(sender) if sender else None,
+        recipients=tuple(parse_address(recipient) for recipient in dict.fromkeys(recipients)),
+        body="7BIT" if content.isascii() else "8BITMIME",
+        smtputf8=not header_section(content).isascii(),
+    )
+    if not envelope.recipients:
+        raise SubmissionFailed("no recipients")
+    try:
+        async with await _session(config) as session:
+            replies = await session.send(envelope, content)
+    except aiosmtplib.SMTPResponseException as error:
+        reply = parse_reply(error.code, error.message)
+        raise SubmissionFailed(
+            f"{config.server} said: {reply}", reply=str(reply), temporary=not reply.permanent
+        ) from error
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise SubmissionFailed(
+            f"{config.server}:{config.port}: {reason(error)}", temporary=not _final(error)
+        ) from error
+
+    taken = [reply for reply in replies.values() if reply.positive]
+    refused = {str(address): str(reply) for address, reply in replies.items() if not reply.positive}
+    if not taken:
+        worst = next(iter(replies.values()))
+        raise SubmissionFailed(
+            f"{config.server} took no recipient: {worst}", reply=str(worst), temporary=not worst.permanent
+        )
+    return Receipt(queue_id=taken[0].queue_id, reply=str(taken[0]), refused=refused)
+
+
+def with_crlf(message: bytes) -> bytes:
+    """Return the message with every line ended by CRLF, the last one too."""
+    content = _LINE_END.sub(b"\r\n", message)
+    return content if content.endswith(b"\r\n") or not content else content + b"\r\n"
+
+
+def client_context(ca_file: Path, keylog: Path | None) -> ssl.SSLContext:
+    """Return the context of a TLS 1.3 client that trusts `ca_file` alone and logs its secrets.
+
+    Raises: SubmissionFailed if a file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if keylog:
+            context.keylog_filename = str(keylog)
+    except OSError as error:
+        raise SubmissionFailed(f"{ca_file}: {error.strerror or error}") from error
+    return context
+
+
+async def _session(config: SubmissionConfig) -> ClientSession:
+    context = client_context(config.ca_file, config.keylog)
+    sock = await _connected(config)
+    client = aiosmtplib.SMTP(
+        hostname=config.server,
+        local_hostname=config.hostname or f"[{sock.getsockname()[0]}]",
+        username=config.username,
+        password=config.password,
+        sock=sock,
+        start_tls=True,
+        tls_context=context,
+        timeout=config.timeout_s,
+    )
+    try:
+        await client.connect()
+    except BaseException:
+        client.close()
+        raise
+    return ClientSession(client)
+
+
+async def _connected(config: SubmissionConfig) -> socket.socket:
+    """Return a socket that is connected to the first address of the server that answers."""
+    loop = asyncio.get_running_loop()
+    # The host's own resolv.conf and hosts file decide, as they do for any mail program.
+    try:
+        found = await loop.getaddrinfo(
+            config.server, config.port, family=socket.AF_INET, type=socket.SOCK_STREAM
+        )
+    except UnicodeError as error:
+        raise SubmissionFailed(f"{config.server}: not a host name") from error
+    last: OSError | None = None
+    for family, kind, protocol, _, address in found:
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            await asyncio.wait_for(loop.sock_connect(sock, address), config.timeout_s)
+        except OSError as error:
+            sock.close()
+            last = error
+            continue
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    raise last or OSError(f"{config.server} has no IPv4 address")
+
+
+def _final(error: BaseException) -> bool:
+    """Trying again would not help: the server's certificate is wrong, or a name does not exist."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(cause, socket.gaierror):
+            return cause.errno != socket.EAI_AGAIN
+        cause = cause.__cause__
+    # What is left of aiosmtplib's own errors: an extension that is missing.
+    return isinstance(error, aiosmtplib.SMTPException) and not isinstance(error, OSError)

@@ -1,0 +1,99 @@
+"""SMTP replies: a code, an enhanced code and a text.
+
+RFC 5321 §4.2 gives the codes, RFC 3463 the enhanced ones, RFC 2034 how they travel. A server that
+announces ENHANCEDSTATUSCODES puts one into every 2xx, 4xx and 5xx reply except the greeting and the
+answers to HELO and EHLO, also into those of its library.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_QUEUED_AS = re.compile(r"\b(?:queued as|id=|queued \()\s*<?([A-Za-z0-9._+-]+)", re.IGNORECASE)
+
+# What RFC 2034 §3 asks of a reply that says nothing more precise, by its code.
+_DEFAULT_ENHANCED = {
+    "211": "2.0.0",
+    "214": "2.0.0",
+    "220": "2.0.0",
+    "221": "2.0.0",
+    "235": "2.7.0",
+    "250": "2.0.0",
+    "252": "2.5.0",
+    "421": "4.3.2",
+    "451": "4.3.0",
+    "454": "4.7.0",
+    "500": "5.5.2",
+    "501": "5.5.4",
+    "502": "5.5.1",
+    "503": "5.5.1",
+    "504": "5.5.4",
+    "530": "5.7.0",
+    "535": "5.7.8",
+    "538": "5.7.11",
+    "552": "5.3.4",
+    "553": "5.1.3",
+    "554": "5.7.0",
+    "555": "5.5.4",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply: `code` 200 to 599, `enhanced` such as 5.1.1 or empty, `text` on one line."""
+
+    code: int
+    enhanced: str
+    text: str
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+
+    @property
+    def positive(self) -> bool:
+        """The command was carried out (RFC 5321 §4.2.1: 2yz)."""
+        return 200 <= self.code < 300
+
+    @property
+    def permanent(self) -> bool:
+        """The same command would fail again (RFC 5321 §4.2.1: 5yz)."""
+        return 500 <= self.code < 600
+
+    @property
+    def status(self) -> str:
+        """The enhanced code, or the least that the code itself says (RFC 3463 §2)."""
+        return self.enhanced or f"{self.code // 100}.0.0"
+
+    @property
+    def queue_id(self) -> str:
+        """The queue id that the server named in its reply to DATA; empty if it named none."""
+        found = _QUEUED_AS.search(self.text)
+        return found[1] if found else ""
+
+
+def parse_reply(code: int, message: str) -> Reply:
+    """Return the reply of another server, its lines joined and its enhanced code told apart.
+
+    A code outside 200 to 599 is no SMTP: it becomes a temporary failure, `451 4.5.0`.
+    """
+    enhanced, texts = "", []
+    for line in message.splitlines():
+        found = _ENHANCED.match(line)
+        if found:
+            enhanced = enhanced or found[1]
+            line = line[found.end() :]
+        texts.append(line.strip())
+    text = " ".join(part for part in texts if part)
+    if not 200 <= code < 600:
+        return Reply(451, "4.5.0", f"not an SMTP reply: {text}")
+    return Reply(code, enhanced, text)
+
+
+def with_enhanced_code(line: str) -> str:
+    """Return the reply line with an enhanced code, added by its reply code if it has none."""
+    code, text = line[:3], line[4:]
+    if code not in _DEFAULT_ENHANCED or line[3:4] == "-" or _ENHANCED.match(text):
+        return line
+    return f"{code} {_DEFAULT_ENHANCED[code]} {text}"

@@ -1,0 +1,137 @@
+"""Where a recipient's mail goes next.
+
+Theory of operation. The next hop is decided in two steps, the second one asked of DNS anew each time:
+
+    local domain            the mailbox here
+    [198.18.2.3]            that address (RFC 5321 §4.1.3)
+    a route for the domain  the route's domain; `*` is the route of every other domain
+    otherwise               the recipient's own domain
+
+    domain  ->  MX, ordered (mx)  ->  addresses of each exchanger, as they are needed
+
+A route names a domain and never a host, so that a change in DNS changes the path. It may name several:
+then one is chosen by seed, and the others are tried if it cannot be reached.
+
+What DNS says is final or not: NXDOMAIN, a null MX, a loop or no address at all are permanent; a resolver
+that gives no answer is not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.smtp.address import Address
+from services.smtp.config import Route
+from services.smtp.errors import LookupFailed
+from services.smtp.mx import Exchanger, RoutingError, delivery_order
+from services.smtp.policy import Directory, Mailbox
+
+
+class NoSuchDomain(RoutingError):
+    """The domain does not exist: NXDOMAIN (RFC 3463 §3.2)."""
+
+    enhanced_code = "5.1.2"
+
+
+class NoAddress(RoutingError):
+    """The domain exists, but none of its exchangers has an address (RFC 5321 §5.1)."""
+
+
+class NoSuchUser(RoutingError):
+    """The domain is local and the user is not known: a mailbox that was removed while mail waited for it."""
+
+    enhanced_code = "5.1.1"
+
+
+class Resolver(Protocol):
+    """What routing asks of DNS. Names come without a final dot; every method may raise LookupFailed."""
+
+    async def mx(self, domain: str) -> list[Exchanger]:
+        """Return the MX records, none if there are none. Raises: NoSuchDomain."""
+
+    async def addresses(self, host: str) -> list[str]:
+        """Return the IPv4 addresses of a host, none if it has none or does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Mail goes to the exchangers of one of these domains; or to `literal`, an address."""
+
+    domains: tuple[str, ...] = ()
+    literal: str = ""
+
+    def __str__(self) -> str:
+        return self.literal or ",".join(self.domains)
+
+
+NextHop = Mailbox | Remote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One address to connect to: that of `host`, an exchanger of `domain`."""
+
+    domain: str
+    host: str
+    address: str
+
+
+def route_table(routes: Sequence[Route]) -> dict[str, tuple[str, ...]]:
+    """Return the routes by domain. Of two for one domain the first holds."""
+    return {route.domain: route.via for route in reversed(routes)}
+
+
+def next_hop(recipient: Address, *, directory: Directory, routes: Mapping[str, tuple[str, ...]]) -> NextHop:
+    """Return where mail for `recipient` goes from here.
+
+    Raises: NoSuchUser for an unknown one at a local domain.
+    """
+    if directory.is_local(recipient):
+        mailbox = directory.mailbox(recipient)
+        if not mailbox:
+            raise NoSuchUser(f"<{recipient}>: no such user here")
+        return mailbox
+    if recipient.literal:
+        return Remote(literal=recipient.literal)
+    domain = recipient.canonical.domain
+    return Remote(domains=routes.get(domain) or routes.get("*") or (domain,))
+
+
+async def targets(
+    hop: Remote, *, resolver: Resolver, own_names: Collection[str], rng: random.Random
+) -> AsyncGenerator[Target, None]:
+    """Yield the addresses to try, best first; DNS is asked for each exchanger when its turn comes.
+
+    Raises: RoutingError or LookupFailed if there is none; what may change counts before what will not.
+    """
+    if hop.literal:
+        yield Target(domain=hop.literal, host=f"[{hop.literal}]", address=hop.literal)
+        return
+    found = False
+    errors: list[RoutingError | LookupFailed] = []
+    for domain in rng.sample(hop.domains, len(hop.domains)):
+        try:
+            hosts = delivery_order(domain, await resolver.mx(domain), own_names=own_names, rng=rng)
+        except (RoutingError, LookupFailed) as error:
+            errors.append(error)
+            continue
+        for host in hosts:
+            try:
+                addresses = await resolver.addresses(host)
+            except LookupFailed as error:
+                errors.append(error)
+                continue
+            for address in addresses:
+                found = True
+                yield Target(domain=domain, host=host, address=address)
+    if not found:
+        raise decisive(errors) or NoAddress(f"no mail exchanger of {hop} has an address")
+
+
+def decisive(errors: Sequence[RoutingError | LookupFailed]) -> RoutingError | LookupFailed | None:
+    """Return the error to act upon: a temporary one if there is any, for it leaves hope."""
+    temporary = [error for error in errors if isinstance(error, LookupFailed)]
+    return temporary[0] if temporary else (errors[0] if errors else None)

@@ -1,0 +1,453 @@
+"""Delivery: which host gets a message, and what becomes of it when none does."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+from collections.abc import Awaitable, Callable
+from email.message import Message
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.mailbox.maildir import list_messages, read_message
+from services.smtp.config import Domain, MtaConfig, Route
+from tests.unit.smtp.running import ALICE, Events, ScriptedServer, config, play, running
+
+Steps = Callable[[Events, MtaConfig, ScriptedServer], Awaitable[None]]
+
+DNS = """
+    example.com MX 10 here
+    example.org MX 10 mx1
+    example.org MX 20 mx2
+    mx1 A 127.0.0.2
+    mx2 A 127.0.0.1
+"""
+
+
+def deliver(
+    directory: Path,
+    steps: Steps,
+    *,
+    server: ScriptedServer | None = None,
+    dns: str = DNS,
+    **values: Any,
+) -> None:
+    """Run `steps` with an MTA that has alice's mailbox, and a scripted server that mx2 leads to."""
+
+    async def main() -> None:
+        async with server or ScriptedServer() as other:
+            configuration = config(
+                directory,
+                **{
+                    "hostname": "mx.example.com",
+                    "host": "mx",
+                    "remote_port": other.port,
+                    "domains": (Domain(name="example.com", kind="local"),),
+                    "users": (ALICE,),
+                    "relay_from": (ip_network("127.0.0.0/8"),),
+                    **values,
+                },
+            )
+            async with running(configuration, dns) as events:
+                await steps(events, configuration, other)
+
+    asyncio.run(main())
+
+
+async def send(
+    configuration: MtaConfig, *recipients: str, sender: str = "alice@example.com", text: str = "hi"
+) -> None:
+    """Hand a message to the server on port 25."""
+    utf8 = "" if all(map(str.isascii, (sender, *recipients))) else " SMTPUTF8"
+    lines = [f"MAIL FROM:<{sender}>{utf8}", *(f"RCPT TO:<{recipient}>" for recipient in recipients)]
+    commands = "".join(f"C: {escaped(line)}\nS: 250 *\n" for line in lines)
+    await play(
+        configuration.smtp_port,
+        f"S: 220 *\nC: EHLO client.example\n{'S: 250*' + chr(10)}"
+        + "S: 250*\n" * 5
+        + commands
+        + f"C: DATA\nS: 354 *\nC: Subject: x\nC:\nC: {escaped(text)}\nC: .\nS: 250 *queued as *",
+    )
+
+
+def escaped(text: str) -> str:
+    """Return the text with what is beyond ASCII as escapes of its UTF-8, which transcripts read."""
+    return "".join(
+        char if char.isascii() else "".join(f"\\x{octet:02x}" for octet in char.encode()) for char in text
+    )
+
+
+def inbox(configuration: MtaConfig) -> list[Message]:
+    found = list_messages(configuration.mailboxes, "example.com", "alice")
+    return [email.message_from_bytes(read_message(stored)) for stored in found]
+
+
+def parts(message: Message) -> list[Message]:
+    payload = message.get_payload()
+    assert isinstance(payload, list)
+    return [part for part in payload if isinstance(part, Message)]
+
+
+def test_the_next_exchanger(tmp_path: Path) -> None:
+    """A host that refuses connections is passed over for the next one in order."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        relayed = await events.wait("relayed")
+        assert (relayed["next_domain"], relayed["next_host"]) == ("example.org", "mx2")
+        assert (relayed["next_address"], relayed["remote_id"]) == ("127.0.0.1", "SCRIPTED")
+        assert relayed["reply"] == "250 2.0.0 Ok: queued as SCRIPTED"
+        assert other.commands[0] == "EHLO mx.example.com"
+        assert not events.of("deferred")
+
+    deliver(tmp_path, steps)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(ScriptedServer(greeting="421 4.3.2 closing"), id="421 as greeting"),
+        pytest.param(ScriptedServer(greeting="554 5.3.2 no mail here"), id="554 as greeting"),
+        pytest.param(ScriptedServer(greeting="HTTP/1.0 400 what?"), id="no SMTP at all"),
+        pytest.param(ScriptedServer(replies={"EHLO": "421 busy", "HELO": "421 busy"}), id="421 to EHLO"),
+        pytest.param(ScriptedServer(replies={"EHLO": ""}), id="hangs up after EHLO"),
+    ],
+)
+def test_an_exchanger_that_does_not_greet(tmp_path: Path, first: ScriptedServer) -> None:
+    """A host that answers the connection but takes no mail is passed over as well."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        first.address, first.port = "127.0.0.2", other.port
+        async with first:
+            await send(mta, "bob@example.org")
+            assert (await events.wait("relayed"))["next_host"] == "mx2"
+        assert not first.messages
+
+    deliver(tmp_path, steps)
+
+
+def test_a_host_without_extensions(tmp_path: Path) -> None:
+    """A server that does not know EHLO is asked with HELO and gets no parameters."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        await events.wait("relayed")
+        assert other.commands[:3] == [
+            "EHLO mx.example.com",
+            "HELO mx.example.com",
+            "MAIL FROM:<alice@example.com>",
+        ]
+
+    deliver(tmp_path, steps, server=ScriptedServer(replies={"EHLO": "500 what?"}))
+
+
+@pytest.mark.parametrize(
+    ("routes", "recipient", "expected"),
+    [
+        pytest.param((), "bob@example.org", "example.org", id="the recipient's own domain"),
+        pytest.param(
+            (("*", "isp.example"),), "bob@example.org", "isp.example", id="the route of every domain"
+        ),
+        pytest.param(
+            (("*", "isp.example"), ("example.org", "org.example")),
+            "bob@Example.ORG",
+            "org.example",
+            id="its own route",
+        ),
+        pytest.param(
+            (("*", "isp.example"),), "bob@[127.0.0.1]", "127.0.0.1", id="an address literal, past every route"
+        ),
+    ],
+)
+def test_routes(tmp_path: Path, routes: tuple[tuple[str, str], ...], recipient: str, expected: str) -> None:
+    """The most specific route names the domain whose exchangers are tried."""
+    dns = "example.org MX 10 mx2\nmx2 A 127.0.0.1\nisp.example A 127.0.0.1\norg.example MX 5 mx2"
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, recipient)
+        assert (await events.wait("relayed"))["next_domain"] == expected
+
+    table = tuple(Route(domain=domain, via=(via,)) for domain, via in routes)
+    deliver(tmp_path, steps, dns=dns, routes=table)
+
+
+def test_one_of_several_domains(tmp_path: Path) -> None:
+    """Of a route's domains one is chosen by seed, and the other serves when that cannot be reached."""
+    dns = "b.example A 127.0.0.1\nc.example A 127.0.0.2"
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        for number in range(1, 9):
+            await send(mta, "bob@example.org")
+            assert (await events.wait("relayed", number))["next_domain"] == "b.example"
+
+    deliver(tmp_path, steps, dns=dns, routes=(Route(domain="*", via=("b.example", "c.example")),))
+
+
+@pytest.mark.parametrize(
+    ("dns", "reply"),
+    [
+        pytest.param(
+            "example.net A 127.0.0.1", "550 5.1.2 the domain example.org does not exist", id="NXDOMAIN"
+        ),
+        pytest.param("example.org MX 0 .", "550 5.1.10 example.org", id="null MX"),
+        pytest.param("example.org MX 10 mx.example.com", "550 5.4.6 example.org", id="a loop"),
+        pytest.param("example.org MX 10 gone", "550 5.4.4 *", id="no exchanger has an address"),
+        pytest.param("example.org TXT x", "550 5.4.4 *", id="neither MX nor address"),
+    ],
+)
+def test_what_dns_denies_is_permanent(tmp_path: Path, dns: str, reply: str) -> None:
+    """A domain that DNS says cannot take mail is given up at once, and the sender is told."""
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        bounced = await events.wait("bounced")
+        assert bounced["reply"].startswith(reply.rstrip("*"))
+        assert (await events.wait("delivered"))["id"] == bounced["bounce_id"]
+
+    deliver(tmp_path, steps, dns=dns)
+
+
+@pytest.mark.parametrize(
+    ("dns", "reply"),
+    [
+        pytest.param("example.org SERVFAIL", "451 4.4.3 ", id="no answer about the domain"),
+        pytest.param("example.org MX 10 mx1\nmx1 SERVFAIL", "451 4.4.3 ", id="no answer about the exchanger"),
+        pytest.param("example.org MX 10 mx1\nmx1 A 127.0.0.3", "451 4.4.1 127.0.0.3: ", id="no connection"),
+    ],
+)
+def test_what_may_change_is_deferred(tmp_path: Path, dns: str, reply: str) -> None:
+    """Without an answer or a connection the message waits, each time longer than before."""
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        first, second = await events.wait("deferred", 1), await events.wait("deferred", 2)
+        assert first["reply"].startswith(reply)
+        assert 0.1 < first["next_attempt_s"] < 0.34
+        assert 0.34 < second["next_attempt_s"] < 0.67
+
+    deliver(tmp_path, steps, dns=dns)
+
+
+def test_recipients_are_decided_one_by_one(tmp_path: Path) -> None:
+    """One is taken, one refused for good, one for now; only the last is tried again."""
+    server = ScriptedServer(
+        replies={
+            "RCPT TO:<eve@": "550 5.1.1 who is that?",
+            "RCPT TO:<dave@": "450 4.2.1 later",
+        }
+    )
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, "bob@example.org", "eve@example.org", "dave@example.org")
+        assert (await events.wait("relayed"))["recipient"] == "bob@example.org"
+        assert (await events.wait("bounced"))["recipient"] == "eve@example.org"
+        assert (await events.wait("deferred"))["reply"] == "450 4.2.1 later"
+        del other.replies["RCPT TO:<dave@"]
+        assert (await events.wait("relayed", 2))["recipient"] == "dave@example.org"
+        recipients = [line for line in other.commands if line.startswith("RCPT")]
+        assert sorted(set(recipients)) == [f"RCPT TO:<{name}@example.org>" for name in ("bob", "dave", "eve")]
+        assert (
+            recipients.count("RCPT TO:<bob@example.org>")
+            == recipients.count("RCPT TO:<eve@example.org>")
+            == 1
+        )
+        assert len(other.messages) == 2
+
+    deliver(tmp_path, steps, server=server)
+
+
+def test_a_notification(tmp_path: Path) -> None:
+    """The sender gets one report (RFC 3464) for all that failed, with the header of the message."""
+    server = ScriptedServer(replies={"RCPT": "550-5.1.1 who is\r\n550 5.1.1 that?"})
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "eve@example.org", "mallory@example.org")
+        await events.wait("delivered")
+        (report,) = inbox(mta)
+        assert report["Return-Path"] == "<>"
+        assert report["Auto-Submitted"] == "auto-replied"
+        assert report.get_content_type() == "multipart/report"
+        assert report.get_param("report-type") == "delivery-status"
+        text, status, header = parts(report)
+        assert "<eve@example.org>: host mx2 said: 550 5.1.1 who is that?" in str(text.get_payload())
+        whole, *each = parts(status)
+        assert whole["Reporting-MTA"] == "dns; mx.example.com"
+        assert [block["Final-Recipient"] for block in each] == [
+            "rfc822; eve@example.org",
+            "rfc822; mallory@example.org",
+        ]
+        assert {(block["Action"], block["Status"]) for block in each} == {("failed", "5.1.1")}
+        assert each[0]["Remote-MTA"] == "dns; mx2"
+        assert each[0]["Diagnostic-Code"] == "smtp; 550 5.1.1 who is that?"
+        assert header.get_content_type() == "text/rfc822-headers"
+        assert str(header.get_payload()).rstrip().endswith("Subject: x")
+
+    deliver(tmp_path, steps, server=server)
+
+
+def test_nobody_is_told_of_a_failed_notification(tmp_path: Path) -> None:
+    """A message from the null reverse-path that fails is dropped, and the event says so."""
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "eve@example.org", sender="")
+        assert (await events.wait("bounced"))["bounce_id"] is None
+        assert not list((mta.spool / "queue").iterdir())
+
+    deliver(tmp_path, steps, server=ScriptedServer(replies={"MAIL": "550 5.7.1 no"}))
+
+
+def test_a_message_that_is_too_old(tmp_path: Path) -> None:
+    """A deferral after the message's time counts as permanent, and names the last reply."""
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        bounced = await events.wait("bounced")
+        assert bounced["reply"] == "550 5.4.7 delivery time expired; the last attempt got: 450 4.2.1 later"
+        assert events.of("deferred")
+
+    server = ScriptedServer(replies={"RCPT": "450 4.2.1 later"})
+    # Five days in 0.43 s, and the first wait in 0.3 ms.
+    deliver(tmp_path, steps, server=server, time_scale=1_000_000.0)
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "message"])
+def test_a_session_that_breaks(tmp_path: Path, stage: str) -> None:
+    """Wherever the connection is lost, the message waits and is sent again."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        assert (await events.wait("deferred"))["reply"].startswith("451 4.4.2 the session broke")
+        del other.replies[stage]
+        await events.wait("relayed")
+
+    deliver(tmp_path, steps, server=ScriptedServer(replies={stage: ""}))
+
+
+@pytest.mark.parametrize(
+    ("extensions", "sender", "recipient", "text", "expected"),
+    [
+        pytest.param(
+            ("HELP",), "alice@example.com", "bob@example.org", "ä", "554 5.6.3", id="8 bits, no 8BITMIME"
+        ),
+        pytest.param(
+            ("8BITMIME",), "alice@example.com", "bøb@example.org", "a", "550 5.6.7", id="UTF-8 recipient"
+        ),
+        pytest.param(
+            ("8BITMIME",), "alïce@example.com", "bob@example.org", "a", "550 5.6.7", id="UTF-8 sender"
+        ),
+        pytest.param(("SIZE 10",), "alice@example.com", "bob@example.org", "a", "552 5.3.4", id="too large"),
+        pytest.param(("HELP",), "alice@example.com", "bob@example.org", "a", "", id="nothing is needed"),
+    ],
+)
+def test_extensions_that_lack(
+    tmp_path: Path, extensions: tuple[str, ...], sender: str, recipient: str, text: str, expected: str
+) -> None:
+    """A message that needs what the server does not offer fails; one that needs nothing passes."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, recipient, sender=sender, text=text)
+        if expected:
+            assert (await events.wait("bounced"))["reply"].startswith(expected)
+            assert not any(line.startswith("MAIL") for line in other.commands)
+        else:
+            await events.wait("relayed")
+
+    deliver(tmp_path, steps, server=ScriptedServer(extensions=extensions))
+
+
+def test_extensions_that_are_offered(tmp_path: Path) -> None:
+    """8BITMIME and SMTPUTF8 are asked for when the message needs them, and only then."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        await events.wait("relayed", 1)
+        await send(mta, "bøb@example.org", text="ä")
+        await events.wait("relayed", 2)
+        mail = [line.partition("> ")[2].split() for line in other.commands if line.startswith("MAIL")]
+        assert [[word.partition("=")[0] for word in words] for words in mail] == [
+            ["SIZE"],
+            ["SIZE", "BODY", "SMTPUTF8"],
+        ]
+        assert "RCPT TO:<bøb@example.org>" in other.commands
+
+    deliver(tmp_path, steps)
+
+
+def test_many_recipients(tmp_path: Path) -> None:
+    """More than a hundred recipients of one hop are sent to in several transactions (RFC 5321 §4.5.3.1.8)."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, *(f"user{number}@example.org" for number in range(150)))
+        await events.wait("relayed", 150)
+        assert len(other.messages) == 2
+
+    deliver(tmp_path, steps)
+
+
+def test_local_recipients(tmp_path: Path) -> None:
+    """Each local recipient gets a copy of its own, also two that lead to one mailbox."""
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "alice@example.com", "alice+x@example.com", "postmaster@mx.example.com")
+        await events.wait("delivered", 3)
+        assert len(inbox(mta)) == 2
+        assert {event["mailbox"] for event in events.of("delivered")} == {
+            "alice@example.com",
+            "postmaster@mx.example.com",
+        }
+        assert all((mta.mailboxes / event["file"]).exists() for event in events.of("delivered"))
+
+    deliver(tmp_path, steps)
+
+
+def test_a_mailbox_that_cannot_be_written(tmp_path: Path) -> None:
+    """The message waits, and is filed when the mailbox can be written again."""
+    (tmp_path / "mail").write_text("in the way")
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "alice@example.com")
+        assert (await events.wait("deferred"))["reply"].startswith("451 4.3.1 the mailbox cannot be written")
+        mta.mailboxes.unlink()
+        await events.wait("delivered")
+
+    deliver(tmp_path, steps)
+
+
+def test_the_queue_survives_a_restart(tmp_path: Path) -> None:
+    """A message that waits is there after a restart, with its attempts counted on."""
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        await events.wait("deferred", 2)
+
+    async def after(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        assert (await events.wait("deferred"))["next_attempt_s"] > 0.67
+        assert not events.of("accepted")
+
+    server = ScriptedServer(replies={"RCPT": "450 4.2.1 later"})
+    deliver(tmp_path, steps, server=server)
+    deliver(tmp_path, after, server=ScriptedServer(replies={"RCPT": "450 4.2.1 later"}))
+
+
+def test_equal_seeds_choose_alike(tmp_path: Path) -> None:
+    """Among equal exchangers the seed decides, for each message anew, and the ids are equal too."""
+    dns = "example.org MX 10 a\nexample.org MX 10 b\na A 127.0.0.1\nb A 127.0.0.1"
+
+    def choices(directory: Path, seed: int) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+
+        async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+            for number in range(1, 11):
+                await send(mta, "bob@example.org")
+                event = await events.wait("relayed", number)
+                found.append((event["id"], event["next_host"]))
+
+        deliver(directory, steps, dns=dns, seed=seed)
+        return found
+
+    one, same, other = choices(tmp_path / "1", 1), choices(tmp_path / "2", 1), choices(tmp_path / "3", 2)
+    assert one == same != other
+    assert {host for _, host in one} == {"a", "b"}
