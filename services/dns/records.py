@@ -1,0 +1,99 @@
+"""RRsets, and record data as text.
+
+Theory of operation. All records of one name and type form an RRset with one TTL (RFC 2181 §5): zones
+hold RRsets, answers are made of RRsets, the cache keeps RRsets. Their data are dnslib's RD objects,
+which know how to put themselves on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+import dnslib
+
+from services.dns import names
+from services.dns.names import Name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RRset:
+    """The records of one `owner` (in lower case) and type; the TTL is in seconds."""
+
+    owner: Name
+    rtype: int
+    ttl: int
+    rdatas: tuple[dnslib.RD, ...]
+
+    def with_ttl(self, ttl: int) -> RRset:
+        """Return the same records with another TTL."""
+        return RRset(owner=self.owner, rtype=self.rtype, ttl=ttl, rdatas=self.rdatas)
+
+    def with_owner(self, owner: Name) -> RRset:
+        """Return the same records at another name, as a wildcard gives them (RFC 1034 §4.3.3)."""
+        return RRset(owner=owner, rtype=self.rtype, ttl=self.ttl, rdatas=self.rdatas)
+
+
+def targets(rrset: RRset) -> Iterator[Name]:
+    """Yield, in lower case, the host names that NS, MX, SRV and CNAME records point to."""
+    for rdata in rrset.rdatas:
+        if isinstance(rdata, dnslib.CNAME | dnslib.MX):
+            yield names.lower(rdata.label.label)
+        elif isinstance(rdata, dnslib.SRV):
+            yield names.lower(rdata.target.label)
+
+
+def addresses(rrset: RRset) -> Iterator[str]:
+    """Yield the IPv4 addresses of an A RRset as text."""
+    for rdata in rrset.rdatas:
+        if isinstance(rdata, dnslib.A):
+            yield ".".join(map(str, rdata.data))
+
+
+def negative_ttl(soa: RRset) -> int:
+    """Return for how many seconds "there is none" holds: the lesser of the SOA's TTL and its minimum.
+
+    Source: RFC 2308 §5.
+    """
+    rdata = soa.rdatas[0]
+    minimum = rdata.times[4] if isinstance(rdata, dnslib.SOA) else 0
+    return min(soa.ttl, minimum)
+
+
+def data_text(rdata: dnslib.RD) -> str:
+    """Return the data in the text form of master files, names without a final dot and in lower case.
+
+    Two differences from a master file: the strings of a TXT record are joined and stand without quotes,
+    as SPF and DKIM read them (RFC 7208 §3.3), octets outside UTF-8 replaced; any type not known by name has
+    the form of RFC 3597.
+    """
+    match rdata:
+        case dnslib.A():
+            return ".".join(map(str, rdata.data))
+        case dnslib.AAAA():
+            return str(IPv6Address(bytes(rdata.data)))
+        case dnslib.CNAME():
+            return _host(rdata.label)
+        case dnslib.MX():
+            return f"{rdata.preference} {_host(rdata.label)}"
+        case dnslib.TXT():
+            return b"".join(rdata.data).decode("utf-8", "replace")
+        case dnslib.SRV():
+            return f"{rdata.priority} {rdata.weight} {rdata.port} {_host(rdata.target)}"
+        case dnslib.SOA():
+            return f"{_host(rdata.mname)} {_host(rdata.rname)} {' '.join(map(str, rdata.times))}"
+        case dnslib.CAA():
+            return f'{rdata.flags} {rdata.tag} "{rdata.value}"'
+        case _:
+            return _unknown(rdata)
+
+
+def _host(label: dnslib.DNSLabel) -> str:
+    return names.to_text(names.lower(label.label))
+
+
+def _unknown(rdata: dnslib.RD) -> str:
+    buffer = dnslib.DNSBuffer()
+    rdata.pack(buffer)
+    return f"\\# {len(buffer.data)} {buffer.data.hex().upper()}".rstrip()

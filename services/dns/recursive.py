@@ -1,0 +1,254 @@
+"""A recursive resolver: the configuration, the messages it answers, and its run.
+
+Theory of operation. A question that the cache can answer is answered at once. Any other becomes a task that
+drives the sans-I/O `Resolver`, sending each query that it yields; whoever asks the same meanwhile waits
+for the same task. Everything is resolved from the roots: there are no forwarders and no zones built in,
+not even for private addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from asyncio import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import dnslib
+
+from services.dns import master, message, names, zone
+from services.dns.asking import Ask
+from services.dns.cache import Cache
+from services.dns.client import exchange
+from services.dns.message import Malformed, Query
+from services.dns.names import Name
+from services.dns.records import RRset, addresses, targets
+from services.dns.replies import Delegation
+from services.dns.resolution import Limits, Resolved, Resolver, Steps
+from services.dns.server import Listener, Reply
+from services.dns.servers import Servers
+from services.dns.settings import Settings
+from services.errors import ConfigError
+from services.notices import Notices
+
+_log = logging.getLogger(__name__)
+
+_MAX_TASKS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecursiveConfig:
+    """`hints` is a master file with the root's NS records and their addresses, as InterNIC's named.root.
+
+    `seed` and `host` key the random choices; `timeout_s` is how long a server may take at the first try,
+    `total_s` how long a question may take. `upstream_port` is where all other servers are asked.
+    """
+
+    listen: tuple[str, ...] = ("0.0.0.0",)
+    port: int = 53
+    hints: Path
+    seed: int = 0
+    host: str = ""
+    timeout_s: float = 0.8
+    total_s: float = 6.0
+    upstream_port: int = 53
+
+
+def load(path: Path) -> RecursiveConfig:
+    """Return the configuration that a TOML file holds.
+
+    Raises: ConfigError.
+    """
+    settings = Settings(path)
+    config = RecursiveConfig(
+        listen=settings.listen(),
+        port=settings.port(),
+        hints=settings.file("hints"),
+        seed=settings.integer("seed", 0),
+        host=settings.text("host", ""),
+        timeout_s=settings.seconds("timeout_s", 0.8),
+        total_s=settings.seconds("total_s", 6.0),
+        upstream_port=settings.port("upstream_port"),
+    )
+    settings.done()
+    return config
+
+
+def load_hints(path: Path) -> Delegation:
+    """Return the root servers that a hints file names.
+
+    Raises: ConfigError: no NS of the root, or none of them with an IPv4 address.
+    """
+    rrsets = zone.rrsets(master.read(path, names.ROOT))
+    ns = next((rrset for rrset in rrsets if rrset.owner == names.ROOT and rrset.rtype == names.NS), None)
+    if ns is None:
+        raise ConfigError(f"{path}: there is no NS record of the root")
+    hosts = tuple(targets(ns))
+    known = {
+        rrset.owner: tuple(addresses(rrset))
+        for rrset in rrsets
+        if rrset.rtype == names.A and rrset.owner in hosts
+    }
+    if not known:
+        raise ConfigError(f"{path}: no root server has an A record")
+    return Delegation(zone=names.ROOT, servers=hosts, addresses=known)
+
+
+async def serve(config: RecursiveConfig, notices: Notices) -> None:
+    """Serve until cancelled. The event `listening` {port} comes before ready.
+
+    Raises: ConfigError: the hints are wrong; ServiceError: a port is taken or forbidden.
+    """
+    recursor = Recursor(config, load_hints(config.hints), notices)
+    try:
+        async with Listener(config.listen, config.port, recursor.respond) as listener:
+            _log.info("resolving on port %d", listener.port)
+            notices.event("listening", port=listener.port)
+            notices.ready()
+            await asyncio.get_running_loop().create_future()
+    finally:
+        await recursor.close()
+
+
+class Recursor:
+    """A recursive server without its listening sockets: `respond` takes one message and gives its reply."""
+
+    def __init__(self, config: RecursiveConfig, hints: Delegation, notices: Notices) -> None:
+        self.cache = Cache(time.monotonic)
+        self._resolver = Resolver(
+            cache=self.cache,
+            servers=Servers(time.monotonic),
+            hints=hints,
+            clock=time.monotonic,
+            seed=config.seed,
+            host=config.host,
+            limits=Limits(timeout_s=config.timeout_s, total_s=config.total_s),
+        )
+        self._port = config.upstream_port
+        self._notices = notices
+        self._tasks: dict[tuple[Name, int], asyncio.Task[Resolved]] = {}
+
+    def respond(self, packet: bytes, stream: bool) -> Reply | Future[Reply]:
+        """Return the reply to a message, None if it deserves none, or the reply to come."""
+        if not message.is_query(packet):
+            return None
+        if message.opcode(packet):
+            return message.bare_reply(packet, names.NOTIMP)
+        try:
+            query = message.read_query(packet)
+        except Malformed:
+            return message.bare_reply(packet, names.FORMERR)
+        rcode = _refusal(query)
+        if rcode:
+            return _reply(query, Resolved(rcode=rcode), stream)
+        if query.rtype == names.ANY:
+            return _reply(query, _any(query.name), stream)
+        return self._resolve(query, stream)
+
+    async def close(self) -> None:
+        """Leave no task behind."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _resolve(self, query: Query, stream: bool) -> Reply | Future[Reply]:
+        name, rtype = query.name, query.rtype
+        task = self._tasks.get((name, rtype))
+        if task is None:
+            started = time.monotonic()
+            steps = self._resolver.resolve(name, rtype)
+            try:
+                first = next(steps)
+            except StopIteration as done:
+                # The cache knew, or it is known that nobody does.
+                self._tell(name, rtype, done.value, started)
+                return _reply(query, done.value, stream)
+            if not query.flags & message.RD:
+                steps.close()
+                return _reply(query, self._closest(name, rtype), stream)
+            if len(self._tasks) >= _MAX_TASKS:
+                steps.close()
+                return _reply(query, Resolved(rcode=names.SERVFAIL), stream)
+            task = asyncio.get_running_loop().create_task(self._drive(name, rtype, steps, first, started))
+            self._tasks[name, rtype] = task
+            task.add_done_callback(lambda _: self._tasks.pop((name, rtype), None))
+        elif not query.flags & message.RD:
+            return _reply(query, self._closest(name, rtype), stream)
+        return _when_done(task, query, stream)
+
+    async def _drive(
+        self, name: Name, rtype: int, steps: Steps[Resolved], first: Ask, started: float
+    ) -> Resolved:
+        """Send each query that the resolution yields, until it returns."""
+        try:
+            step = first
+            while True:
+                step = steps.send(await exchange(step, self._port))
+        except StopIteration as done:
+            resolved: Resolved = done.value
+        except Exception:
+            # A mistake of ours costs this question, not the server.
+            _log.exception("resolving %s %s", names.to_text(name), names.type_text(rtype))
+            resolved = Resolved(rcode=names.SERVFAIL)
+        self._tell(name, rtype, resolved, started)
+        return resolved
+
+    def _closest(self, name: Name, rtype: int) -> Resolved:
+        """What a client is told that asks not to recurse: where to go on (RFC 1034 §4.3.1)."""
+        ns = self._resolver.closest(name, rtype).ns
+        return Resolved(rcode=names.NOERROR, authority=() if ns is None else (ns,))
+
+    def _tell(self, name: Name, rtype: int, resolved: Resolved, started: float) -> None:
+        fields = {
+            "name": names.to_text(name),
+            "rtype": names.type_text(rtype),
+            "rcode": names.rcode_text(resolved.rcode),
+            "ms": round((time.monotonic() - started) * 1000, 3),
+            "cached": not resolved.queries,
+            "queries": resolved.queries,
+        }
+        _log.info("%s", " ".join(f"{key}={value}" for key, value in fields.items()) + _because(resolved))
+        self._notices.event("lookup", **fields)
+
+
+def _because(resolved: Resolved) -> str:
+    return f" ({resolved.why})" if resolved.why else ""
+
+
+def _when_done(task: asyncio.Task[Resolved], query: Query, stream: bool) -> Future[Reply]:
+    future: Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def finish(done: asyncio.Task[Resolved]) -> None:
+        if done.cancelled():
+            future.cancel()
+        elif not future.cancelled():
+            future.set_result(_reply(query, done.result(), stream))
+
+    task.add_done_callback(finish)
+    return future
+
+
+def _refusal(query: Query) -> int:
+    """Return the code for what is no question about Internet data."""
+    if query.edns is not None and query.edns.version:
+        return names.BADVERS
+    if query.rclass != names.IN:
+        return names.REFUSED
+    if query.rtype in (0, names.OPT):
+        return names.FORMERR
+    if 128 <= query.rtype <= 254:
+        return names.NOTIMP
+    return names.NOERROR
+
+
+def _any(name: Name) -> Resolved:
+    """What is said to ANY: a synthesised HINFO (RFC 8482 §4.2), as a cache never knows all there is."""
+    hinfo = RRset(owner=name, rtype=names.TYPES["HINFO"], ttl=3600, rdatas=(dnslib.RD(b"\x07RFC8482\x00"),))
+    return Resolved(rcode=names.NOERROR, answer=(hinfo,))
+
+
+def _reply(query: Query, resolved: Resolved, stream: bool) -> bytes:
+    encoded = message.encode(query.name, answer=resolved.answer, authority=resolved.authority)
+    return message.reply(query, resolved.rcode, message.RA, (encoded,), stream=stream)

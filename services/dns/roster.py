@@ -1,0 +1,84 @@
+"""In which order the servers of one zone are tried for one question.
+
+Theory of operation. First each address that is known, then those of servers that have to be looked up,
+one at a time; then again those that kept silent, as the query or its reply may have been lost. A server
+that answered something useless, or whose host is unreachable, is not asked again. Among equals the choice
+is by round-trip time and by lot (see `servers`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from services.dns import names
+from services.dns.asking import Failure
+from services.dns.names import Name
+from services.dns.replies import Delegation
+from services.dns.servers import Servers
+
+_MAX_TRIES = 3
+
+
+class NobodyLeft(Exception):
+    """Every server of the zone has been tried in vain; the message says what each of them did."""
+
+
+class Roster:
+    """The servers of a delegation, as one question goes through them.
+
+    `may_search` allows to look up addresses that no glue tells.
+    """
+
+    def __init__(self, delegation: Delegation, *, may_search: bool) -> None:
+        self._zone = delegation.zone
+        self._alive = [address for known in delegation.addresses.values() for address in known]
+        self._tries: Counter[str] = Counter()
+        self._outcomes: dict[str, str] = {}
+        # A server inside the zone could only be looked up with the zone's own help.
+        self._unknown = sorted(
+            host
+            for host in delegation.servers
+            if may_search and host not in delegation.addresses and not names.is_below(host, delegation.zone)
+        )
+
+    def next_address(self, servers: Servers, rng: random.Random) -> str | None:
+        """Return the address to ask next, or None if first another server has to be looked up.
+
+        Raises: NobodyLeft.
+        """
+        fewest = min((self._tries[address] for address in self._alive), default=_MAX_TRIES)
+        if fewest and self._unknown:
+            return None
+        if fewest >= _MAX_TRIES:
+            raise NobodyLeft(self._summary())
+        address = servers.choose([a for a in self._alive if self._tries[a] == fewest], rng)
+        self._tries[address] += 1
+        return address
+
+    def next_host(self, rng: random.Random) -> Name:
+        """Return the name of the server to look up next."""
+        return self._unknown.pop(rng.randrange(len(self._unknown)))
+
+    def found(self, addresses: tuple[str, ...]) -> None:
+        """Take up the addresses of a server that was looked up."""
+        self._alive += [address for address in addresses if address not in self._alive]
+
+    def tries(self, address: str) -> int:
+        """Return how often the address has been asked."""
+        return self._tries[address]
+
+    def failed(self, address: str, failure: Failure) -> None:
+        """Take note that no reply came; silence alone is worth another try."""
+        self._outcomes[address] = failure.value
+        if failure is not Failure.TIMEOUT:
+            self._alive.remove(address)
+
+    def useless(self, address: str, why: str) -> None:
+        """Take note that the server answered, but not what it should."""
+        self._outcomes[address] = why
+        self._alive.remove(address)
+
+    def _summary(self) -> str:
+        outcomes = ", ".join(f"{address} {why}" for address, why in self._outcomes.items())
+        return f"{names.to_text(self._zone)}: {outcomes or 'no address of a server is known'}"

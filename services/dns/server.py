@@ -1,0 +1,261 @@
+"""The edge of a name server: UDP and TCP sockets around a function that answers messages.
+
+Theory of operation. UDP: when a socket turns readable, up to 64 datagrams are taken and answered before
+the event loop runs again; that is most of what makes a Python server fast. A reply must come from the
+address that was asked, or the client drops it. A socket bound to one address sees to that by itself; one
+bound to 0.0.0.0 on a host with several addresses does not, so there the kernel tells for each datagram
+which address it came to (IP_PKTINFO) and is told the same for the reply.
+
+TCP: messages with a length in front, several on a connection and answered as they get ready (RFC 7766),
+until the client closes or is idle for too long.
+
+Datagrams that cannot be sent are dropped: the client asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TypeAlias
+
+from services.errors import ServiceError
+
+Reply: TypeAlias = bytes | None
+# Takes a message and whether it came by TCP; gives the reply, None for silence, or a future of these.
+Respond: TypeAlias = Callable[[bytes, bool], "Reply | Future[Reply]"]
+
+_DATAGRAMS_A_WAKE_UP = 64
+_LARGEST_QUERY = 65535
+_BUFFER = 4 * 1024 * 1024
+_IP_PKTINFO = 8  # linux/in.h; the socket module names it from Python 3.14 on
+_PKTINFO = struct.Struct("@i4s4s")  # interface, the local address, the header's destination
+_ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
+_MAX_CONNECTIONS = 256
+_IDLE_S = 10.0
+
+
+class Listener:
+    """An async context manager: within it, every address is served on UDP and TCP.
+
+    Port 0 takes a free one, which `port` then tells. Entering raises ServiceError if a port is taken or
+    forbidden.
+    """
+
+    def __init__(
+        self, addresses: Sequence[str], port: int, respond: Respond, *, idle_s: float = _IDLE_S
+    ) -> None:
+        self._addresses = addresses
+        self.port = port
+        self._respond = respond
+        self._idle_s = idle_s
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[_Connection] = set()
+
+    async def __aenter__(self) -> Listener:
+        try:
+            for address in self._addresses:
+                udp, tcp = _bind_pair(address, self.port)
+                self.port = udp.getsockname()[1]
+                self._sockets.append(udp)
+                self._read_datagrams(address, udp)
+                self._servers.append(await self._accept(tcp))
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _read_datagrams(self, address: str, udp: socket.socket) -> None:
+        if address == "0.0.0.0":
+            udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            drain = partial(_drain_with_destination, udp, self._respond)
+        else:
+            drain = partial(_drain, udp, self._respond)
+        asyncio.get_running_loop().add_reader(udp, drain)
+
+    async def _accept(self, tcp: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            lambda: _Connection(self._respond, self._connections, self._idle_s), sock=tcp, backlog=128
+        )
+
+    def _close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        for udp in self._sockets:
+            loop.remove_reader(udp)
+            udp.close()
+
+
+def _bind_pair(address: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """Return a UDP and a TCP socket bound to one address and port."""
+    tries = 1 if port else 20
+    for left in reversed(range(tries)):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            udp.setblocking(False)
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            udp.bind((address, port))
+            tcp.setblocking(False)
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind((address, udp.getsockname()[1]))
+        except OSError as error:
+            udp.close()
+            tcp.close()
+            # The port that UDP got by chance may be somebody's on TCP: then try another.
+            if not left:
+                raise ServiceError(f"cannot listen on {address} port {port}: {error.strerror}") from error
+        else:
+            return udp, tcp
+    raise AssertionError("the last try returns or raises")
+
+
+def _drain(udp: socket.socket, respond: Respond) -> None:
+    for _ in range(_DATAGRAMS_A_WAKE_UP):
+        try:
+            packet, client = udp.recvfrom(_LARGEST_QUERY)
+        except OSError:
+            return
+        reply = respond(packet, False)
+        if isinstance(reply, bytes):
+            _send(udp, client, reply)
+        elif reply is not None:
+            reply.add_done_callback(partial(_send_later, partial(_send, udp, client)))
+
+
+def _send(udp: socket.socket, client: tuple[str, int], reply: bytes) -> None:
+    try:
+        udp.sendto(reply, client)
+    except OSError:
+        return
+
+
+def _drain_with_destination(udp: socket.socket, respond: Respond) -> None:
+    for _ in range(_DATAGRAMS_A_WAKE_UP):
+        try:
+            packet, ancillary, _, client = udp.recvmsg(_LARGEST_QUERY, _ANCILLARY)
+        except OSError:
+            return
+        reply = respond(packet, False)
+        if isinstance(reply, bytes):
+            _send_from(udp, client, ancillary, reply)
+        elif reply is not None:
+            reply.add_done_callback(partial(_send_later, partial(_send_from, udp, client, ancillary)))
+
+
+def _send_from(
+    udp: socket.socket, client: tuple[str, int], ancillary: list[tuple[int, int, bytes]], reply: bytes
+) -> None:
+    """Send with the source address that the query was sent to; routing chooses the interface."""
+    control = [
+        (level, kind, b"\0\0\0\0" + data[4:8] + b"\0\0\0\0")
+        for level, kind, data in ancillary
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO
+    ]
+    try:
+        udp.sendmsg((reply,), control, 0, client)
+    except OSError:
+        return
+
+
+def _send_later(send: Callable[[bytes], None], future: Future[Reply]) -> None:
+    """Send what became of the future; the server may have been closed in the meantime."""
+    if not future.cancelled() and (reply := future.result()) is not None:
+        send(reply)
+
+
+class _Connection(asyncio.Protocol):
+    """One client on TCP (RFC 7766)."""
+
+    def __init__(self, respond: Respond, connections: set[_Connection], idle_s: float) -> None:
+        self._respond = respond
+        self._connections = connections
+        self._idle_s = idle_s
+        self._buffer = bytearray()
+        self._waiting = 0
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- a server of streams makes no others
+        self._transport = transport
+        self._connections.add(self)
+        if len(self._connections) > _MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._restart_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
+        self._transport = None
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        at = 0
+        while len(self._buffer) >= at + 2:
+            end = at + 2 + int.from_bytes(self._buffer[at : at + 2], "big")
+            if len(self._buffer) < end:
+                break
+            self._answer(bytes(self._buffer[at + 2 : end]))
+            at = end
+        del self._buffer[:at]
+        self._restart_timer()
+
+    def _answer(self, packet: bytes) -> None:
+        reply = self._respond(packet, True)
+        if reply is None or isinstance(reply, bytes):
+            self._send(reply)
+            return
+        self._waiting += 1
+        reply.add_done_callback(self._answered)
+
+    def _answered(self, future: Future[Reply]) -> None:
+        self._waiting -= 1
+        if not future.cancelled():
+            self._send(future.result())
+            self._restart_timer()
+
+    def _send(self, reply: Reply) -> None:
+        if self._transport is not None and reply is not None:
+            self._transport.write(len(reply).to_bytes(2, "big") + reply)
+
+    def pause_writing(self) -> None:
+        """A client that asks and does not read is not asked for more."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def _restart_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._idle)
+
+    def _idle(self) -> None:
+        if self._waiting:
+            self._restart_timer()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

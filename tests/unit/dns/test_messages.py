@@ -1,0 +1,280 @@
+"""What a server makes of messages: echoes, EDNS, sizes, and what is not a proper question."""
+
+from __future__ import annotations
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.opcode
+import dns.rcode
+import dns.rdataclass
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.dns import message
+from services.dns.message import Malformed
+from tests.unit.dns.conversation import EXAMPLE, exchange, query, server
+
+# Room for 20 addresses in 512 octets, for 60 in 1232.
+MANY = EXAMPLE + "".join(f"many A 198.18.1.{i}\n" for i in range(100))
+MANY += "".join(f"some A 198.18.2.{i}\n" for i in range(40))
+MANY += "".join(f"big TXT {'x' * 200}{i}\n" for i in range(200))
+MANY += "".join(f"mail MX {i} mx{i}\nmx{i} A 198.18.3.{i}\n" for i in range(20))
+MANY += "".join(f"far NS ns{i}.far\nns{i}.far A 198.18.4.{i}\n" for i in range(15))
+
+
+@pytest.mark.parametrize(
+    ("question", "edns", "payload", "truncated", "answers"),
+    [
+        pytest.param("some.example.org A", False, 0, True, 0, id="above 512 without EDNS"),
+        pytest.param("some.example.org A", True, 512, True, 0, id="above what the client takes"),
+        pytest.param("some.example.org A", True, 1232, False, 40, id="within it"),
+        pytest.param("mail.example.org MX", True, 100, False, 20, id="a client takes 512 whatever it says"),
+        pytest.param("many.example.org A", True, 4096, True, 0, id="above 1232, whatever the client takes"),
+        pytest.param("mail.example.org MX", False, 0, False, 20, id="optional addresses are left out first"),
+        pytest.param("x.far.example.org A", False, 0, True, 0, id="glue is not optional (RFC 9471)"),
+    ],
+)
+def test_size(question: str, edns: bool, payload: int, truncated: bool, answers: int) -> None:
+    """By UDP a reply keeps to the client's size, to 512 octets without EDNS and 1232 with, or has TC set."""
+    reply = exchange(server(MANY), query(question, edns=edns, payload=payload))
+    assert bool(reply.flags & dns.flags.TC) is truncated
+    assert sum(map(len, reply.answer)) == answers
+    assert reply.rcode() == dns.rcode.NOERROR
+    assert len(reply.to_wire()) <= (max(min(payload, 1232), 512) if edns else 512)
+
+
+@pytest.mark.parametrize("edns", [False, True])
+def test_size_to_the_octet(edns: bool) -> None:
+    """A reply of exactly the size allowed is whole, one octet more is not."""
+    limit = 600 if edns else 512
+    sizes = range(limit - 60, limit)
+    authority = server(
+        EXAMPLE + "".join(f"t{n} TXT {'x' * 250} {'x' * 180} {'x' * (n - 430)}\n" for n in sizes)
+    )
+    truncated = {}
+    for n in sizes:
+        asked = query(f"t{n}.example.org TXT", edns=edns, payload=limit)
+        whole = authority.respond(asked.to_wire(), True)
+        assert whole is not None
+        truncated[len(whole)] = bool(exchange(authority, asked).flags & dns.flags.TC)
+    assert {size for size, is_cut in truncated.items() if not is_cut} == {n for n in truncated if n <= limit}
+    assert {limit, limit + 1} <= truncated.keys()
+
+
+def test_tcp_carries_everything() -> None:
+    """By TCP nothing is truncated; names beyond what a compression pointer reaches are right."""
+    reply = exchange(server(MANY), query("big.example.org TXT"), stream=True)
+    assert not reply.flags & dns.flags.TC
+    assert sum(map(len, reply.answer)) == 200
+    hosts = [f"{i}.{'y' * 60}{i // 2}.{'z' * 60}" for i in range(400)]
+    wide = MANY + "".join(f"wide MX {i} {host}\n" for i, host in enumerate(hosts))
+    reply = exchange(server(wide), query("wide.example.org MX"), stream=True)
+    expected = {f"{i} {host}.example.org." for i, host in enumerate(hosts)}
+    assert {str(rdata) for rdata in reply.answer[0]} == expected
+
+
+@pytest.mark.parametrize("question", ["NS1.exAMPle.oRg A", "nOpe.EXAMPLE.org A", "Host.faR.example.org A"])
+def test_spelling_is_echoed(question: str) -> None:
+    """The question comes back in its own letters, also where names are compressed against it."""
+    authority = server(MANY)
+    first, second = query(question), query(question.swapcase())
+    for asked in (first, second, first):
+        reply = authority.respond(asked.to_wire(), False)
+        assert reply is not None
+        end = 12 + sum(len(label) + 1 for label in asked.question[0].name.labels) + 4
+        assert reply[12:end] == asked.to_wire()[12:end]
+        assert asked.is_response(dns.message.from_wire(reply))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("RD", "QR AA RD"), ("CD", "QR AA CD"), ("RD AD", "QR AA RD"), ("", "QR AA")],
+)
+def test_flags(flags: str, expected: str) -> None:
+    """RD and CD are copied, AD and RA are not ours to set."""
+    asked = query("ns1.example.org A")
+    asked.flags = dns.flags.Flag(dns.flags.from_text(flags))
+    assert exchange(server(EXAMPLE), asked).flags == dns.flags.from_text(expected)
+
+
+def test_edns() -> None:
+    """A query with EDNS gets EDNS back: our size, version 0, the DO bit, and none of the options."""
+    asked = dns.message.make_query(
+        "ns1.example.org",
+        "A",
+        use_edns=0,
+        want_dnssec=True,
+        options=[dns.edns.GenericOption("65001", b"hello")],
+    )
+    reply = exchange(server(EXAMPLE), asked)
+    assert (reply.edns, reply.payload, reply.options) == (0, 1232, ())
+    assert reply.ednsflags & dns.flags.DO
+    assert exchange(server(EXAMPLE), query("ns1.example.org A")).edns == -1
+
+
+def test_unknown_edns_version() -> None:
+    """A version that we do not know is BADVERS, with ours in the reply (RFC 6891 §6.1.3)."""
+    reply = exchange(server(EXAMPLE), dns.message.make_query("ns1.example.org", "A", use_edns=1))
+    assert (reply.rcode(), reply.edns, reply.answer) == (dns.rcode.BADVERS, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("question", "rcode"),
+    [
+        ("example.org AXFR", "REFUSED"),
+        ("example.org IXFR", "REFUSED"),
+        ("example.org MAILB", "NOTIMP"),
+        ("example.org OPT", "FORMERR"),
+    ],
+)
+def test_types_that_are_no_data(question: str, rcode: str) -> None:
+    """Transfers are refused; types that ask for something else than records are not served."""
+    name, rtype = question.split()
+    asked = dns.message.make_query(name, "A")
+    asked.question[0].rdtype = dns.rdatatype.from_text(rtype)
+    reply = server(EXAMPLE).respond(asked.to_wire(), True)
+    assert reply is not None
+    assert dns.message.from_wire(reply).rcode() == dns.rcode.from_text(rcode)
+
+
+def test_other_classes_are_refused() -> None:
+    """Class CH is nothing of ours, also after the same name was answered in class IN."""
+    authority = server(EXAMPLE)
+    assert exchange(authority, query("example.org NS")).rcode() == dns.rcode.NOERROR
+    asked = dns.message.make_query("example.org", "NS", rdclass=dns.rdataclass.CH)
+    assert exchange(authority, asked).rcode() == dns.rcode.REFUSED
+
+
+@pytest.mark.parametrize("opcode", [dns.opcode.STATUS, dns.opcode.NOTIFY, dns.opcode.UPDATE])
+def test_other_opcodes(opcode: dns.opcode.Opcode) -> None:
+    """Whatever is not a query is NOTIMP, with its opcode in the reply."""
+    asked = query("example.org SOA")
+    asked.set_opcode(opcode)
+    reply = server(EXAMPLE).respond(asked.to_wire(), False)
+    assert reply is not None
+    response = dns.message.from_wire(reply)
+    assert (response.id, response.opcode(), response.rcode()) == (asked.id, opcode, dns.rcode.NOTIMP)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"", b"\0" * 11, query("example.org A").to_wire()[:2] + b"\x80" + query("example.org A").to_wire()[3:]],
+    ids=["nothing", "less than a header", "a response"],
+)
+def test_silence(packet: bytes) -> None:
+    """What is no query gets no reply, so that two servers cannot keep each other busy."""
+    assert server(EXAMPLE).respond(packet, False) is None
+
+
+def _header(questions: int = 1, answers: int = 0, additionals: int = 0) -> bytes:
+    return b"\x12\x34\x01\x00" + b"".join(n.to_bytes(2, "big") for n in (questions, answers, 0, additionals))
+
+
+QUESTION = b"\x03ns1\x07example\x03org\0\0\x01\0\x01"
+OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        pytest.param(_header(), id="no question"),
+        pytest.param(_header(0), id="none promised"),
+        pytest.param(_header(2) + QUESTION + QUESTION, id="two questions"),
+        pytest.param(_header(1, 1) + QUESTION + QUESTION, id="an answer in a query"),
+        pytest.param(_header() + QUESTION[:-1], id="cut short"),
+        pytest.param(_header() + QUESTION + b"x", id="something behind it"),
+        pytest.param(_header() + b"\xc0\x0c\0\x01\0\x01", id="a pointer at itself"),
+        pytest.param(_header() + b"\x40" + b"x" * 64 + QUESTION, id="a label above 63 octets"),
+        pytest.param(_header() + (b"\x3f" + b"x" * 63) * 4 + QUESTION, id="a name above 255 octets"),
+        pytest.param(_header(1, 0, 2) + QUESTION + OPT + OPT, id="two OPT records"),
+        pytest.param(_header(1, 0, 1) + QUESTION + b"\x01x" + OPT, id="an OPT record not at the root"),
+        pytest.param(_header(1, 0, 1) + QUESTION + OPT[:-1], id="half an OPT record"),
+        pytest.param(_header(1, 0, 1) + QUESTION + OPT[:-1] + b"\x05", id="an option that is not there"),
+    ],
+)
+def test_format_errors(packet: bytes) -> None:
+    """A query that cannot be read is FORMERR, with its id."""
+    assert server(EXAMPLE).respond(packet, False) == b"\x12\x34\x81\x01" + b"\0" * 8
+
+
+def test_records_behind_the_question_are_stepped_over() -> None:
+    """A record that we do not know in the additional section, a signature say, does not matter."""
+    record = b"\x03key\0" + b"\0\xfa\0\xff\0\0\0\0\0\x03abc"
+    reply = server(EXAMPLE).respond(_header(1, 0, 2) + QUESTION + record + OPT, False)
+    assert reply is not None
+    assert dns.message.from_wire(reply).rcode() == dns.rcode.NOERROR
+
+
+AUTHORITY = server(MANY)
+VALID = [
+    query(question, edns=edns).to_wire()
+    for question in ("ns1.example.org A", "x.far.example.org MX", "nope.example.org TXT")
+    for edns in (False, True)
+]
+
+
+@settings(deadline=None)
+@given(packet=st.binary(max_size=100), stream=st.booleans())
+def test_any_octets(packet: bytes, stream: bool) -> None:
+    """No octets make the server raise an error, and what it says is a DNS message."""
+    _is_sane(packet, AUTHORITY.respond(packet, stream))
+
+
+@settings(deadline=None)
+@given(
+    packet=st.sampled_from(VALID),
+    changes=st.lists(st.tuples(st.integers(2, 60), st.integers(0, 255)), min_size=1, max_size=4),
+    cut=st.integers(0, 60),
+)
+def test_changed_queries(packet: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+    """Nor do queries with some octets changed or cut off."""
+    changed = bytearray(packet)
+    for at, octet in changes:
+        changed[at % len(changed)] = octet
+    changed = changed[: len(changed) - cut % len(changed)] if cut > 40 else changed
+    _is_sane(bytes(changed), AUTHORITY.respond(bytes(changed), False))
+
+
+def _is_sane(packet: bytes, reply: bytes | None) -> None:
+    if reply is None:
+        assert len(packet) < 12 or packet[2] & 0x80
+        return
+    response = dns.message.from_wire(reply)
+    assert response.flags & dns.flags.QR
+    assert reply[:2] == packet[:2]
+
+
+REPLIES = [reply for packet in VALID if (reply := AUTHORITY.respond(packet, False)) is not None]
+
+
+@settings(deadline=None)
+@given(
+    packet=st.one_of(st.binary(max_size=80), st.sampled_from(REPLIES)),
+    changes=st.lists(st.tuples(st.integers(2, 500), st.integers(0, 255)), max_size=6),
+)
+def test_changed_responses(packet: bytes, changes: list[tuple[int, int]]) -> None:
+    """A resolver reads a response or finds it malformed; no other error comes of it."""
+    changed = bytearray(packet)
+    for at, octet in changes:
+        if changed:
+            changed[at % len(changed)] = octet
+    try:
+        response = message.read_response(bytes(changed))
+    except Malformed:
+        return
+    assert all(0 <= rrset.ttl < 2**31 for rrset in response.answer)
+
+
+def test_a_long_chain_of_pointers_is_malformed() -> None:
+    """Thousands of compression pointers, each at the one before, cost no more than an error."""
+    start = 12 + 11
+    chain = b"\0" + (0xC000 | start).to_bytes(2, "big")
+    while len(chain) < 8001:
+        chain += (0xC000 | start + len(chain) - 2).to_bytes(2, "big")
+    first = b"\0\xff\0\0\1\0\0\0\0" + len(chain).to_bytes(2, "big") + chain
+    last = (0xC000 | start + len(chain) - 2).to_bytes(2, "big") + b"\0\1\0\1\0\0\0\0\0\4\1\2\3\4"
+    header = b"\0\0\x80\0\0\0\0\2\0\0\0\0"
+    with pytest.raises(Malformed, match="recursion"):
+        message.read_response(header + first + last)
