@@ -351,7 +351,8 @@ def test_extensions_that_lack(
         await send(mta, recipient, sender=sender, text=text)
         if expected:
             assert (await events.wait("bounced"))["reply"].startswith(expected)
-            assert not any(line.startswith("MAIL") for line in other.commands)
+            # The bounce itself may be on its way to the same server, from the null reverse-path.
+            assert not any(line.startswith("MAIL FROM:<al") for line in other.commands)
         else:
             await events.wait("relayed")
 
