@@ -17,6 +17,8 @@ from scapy.utils import EDecimal
 
 from captures import pcapng
 
+__all__ = ["Choice", "Packet", "packets", "dissected"]
+
 Choice = Callable[[pcapng.Packet], bool]
 
 

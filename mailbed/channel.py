@@ -6,8 +6,8 @@ than the kernel takes at once (SCM_MAX_FD is 253) travel in further packets that
 
 from __future__ import annotations
 
-import array
 import json
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,4 +49,7 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
         if not more:
             return None
         fds += more
-    return message, list(array.array("i", fds))
+    for fd in fds:
+        # Unlike what else Python opens, these are inheritable (and recv_fds passes over its flags).
+        os.set_inheritable(fd, False)
+    return message, list(fds)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -30,7 +32,19 @@ class Client:
             raise NotRunning(f"no lab called {name} is running; start one with `mailbed up`") from None
 
     def close(self) -> None:
+        """End the connection; a thread that waits for an answer gets LabEnded."""
+        with contextlib.suppress(OSError):
+            # Closing alone would not wake it.
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        while self._fds:
+            os.close(self._fds.popleft())
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     def call(self, method: str, fds: Sequence[int] = (), **params: object) -> Any:
         """Return a method's result. Raises: LabEnded, or what the method raised (mailbed.errors)."""

@@ -119,15 +119,19 @@ class Connection:
         self.send(rpc.notification(method, params))
 
     def send(self, line: bytes, fds: list[int] | None = None) -> None:
-        if self._unsent > _MOST_UNSENT:
+        self._output.append((line, fds or []))
+        if self._socket.fileno() < 0 or self._unsent > _MOST_UNSENT:
             self.close()
             return
-        self._output.append((line, fds or []))
         self._unsent += len(line)
         if len(self._output) == 1:
             self._write()
 
     def close(self) -> None:
+        for _, fds in self._output:
+            for fd in fds:
+                os.close(fd)
+        self._output.clear()
         if self._socket.fileno() < 0:
             return
         self._loop.remove_reader(self._socket)

@@ -16,7 +16,10 @@ The program's output goes into the host's log as it comes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
+import shutil
 import signal
 import tomllib
 from collections.abc import Coroutine, Mapping
@@ -29,6 +32,9 @@ from topologies import kernel
 
 READY_WITHIN_S = 20.0
 _PROBE_EVERY_S = 0.02
+_OUTPUT_WITHIN_S = 1.0
+_LONGEST_LINE = 1 << 16
+_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,69 +65,103 @@ def load(path: Path) -> DaemonConfig:
 
 async def serve(config: DaemonConfig, notices: Notices) -> None:
     """Run the program until it ends. Raises: ServiceError if it cannot start, does not get ready, or ends."""
+    output = _Output(config, notices)
+    # A pipe of our own: with asyncio's, a program has not ended before everything that it left in the
+    # background has closed its output.
+    read, write = os.pipe()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *config.command,
-            cwd=config.directory,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            preexec_fn=lambda: kernel.die_with_parent(signal.SIGKILL),
-        )
-    except FileNotFoundError:
-        raise ServiceError(f"{config.command[0]} is not installed on this machine") from None
-    except OSError as error:
-        raise ServiceError(f"{config.command[0]}: {error.strerror}") from error
-
-    seen = asyncio.Event()
-    follower = asyncio.create_task(_follow(process, config, notices, seen))
+        process = await _started(config, write)
+    finally:
+        os.close(write)
+    follower = asyncio.create_task(output.follow(read))
     try:
-        await _until_ready(process, config, seen)
-        notices.ready()
+        ready = await _until_ready(process, config, output)
+        if ready:
+            notices.ready()
         status = await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
-        await follower
-    raise ServiceError(f"{config.command[0]} ended with status {status}")
+        await asyncio.wait({follower}, timeout=_OUTPUT_WITHIN_S)
+        follower.cancel()
+    said = f": {output.last}" if output.last else ""
+    raise ServiceError(f"{config.command[0]} ended{'' if ready else ' at once'} with status {status}{said}")
 
 
-async def _follow(
-    process: asyncio.subprocess.Process, config: DaemonConfig, notices: Notices, seen: asyncio.Event
-) -> None:
-    """Log the program's output; note the line that tells readiness, and the lines that are events."""
-    kind, _, pattern = config.ready.partition(":")
-    ready = re.compile(pattern) if kind == "log" else None
-    events = [(re.compile(expression), name) for expression, name in config.events.items()]
-    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-    with config.log.open("ab") as log:
-        while line := await process.stdout.readline():
-            log.write(line)
-            log.flush()
-            text = line.decode(errors="replace").rstrip()
-            if ready is not None and ready.search(text):
-                seen.set()
-            for expression, name in events:
-                if expression.search(text):
-                    notices.event(name, line=text)
+async def _started(config: DaemonConfig, output: int) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *config.command,
+            cwd=config.directory,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=lambda: kernel.die_with_parent(signal.SIGKILL),
+        )
+    except OSError as error:
+        if shutil.which(config.command[0]) is None and not os.path.exists(config.command[0]):
+            raise ServiceError(f"{config.command[0]} is not installed on this machine") from None
+        raise ServiceError(f"{config.command[0]}: {error.strerror}") from error
 
 
-async def _until_ready(
-    process: asyncio.subprocess.Process, config: DaemonConfig, seen: asyncio.Event
-) -> None:
+class _Output:
+    """A program's output: logged as it comes, and read for lines that tell readiness or are events.
+
+    `seen` is set by the former; `last` is the last line that says something.
+    """
+
+    def __init__(self, config: DaemonConfig, notices: Notices) -> None:
+        kind, _, pattern = config.ready.partition(":")
+        self._log = config.log
+        self._notices = notices
+        self._ready = re.compile(pattern) if kind == "log" else None
+        self._events = [(re.compile(expression), name) for expression, name in config.events.items()]
+        self.seen = asyncio.Event()
+        self.last = ""
+
+    async def follow(self, pipe: int) -> None:
+        """Read the pipe until its other end is closed everywhere; it is closed here then, too."""
+        stream, rest = asyncio.StreamReader(), b""
+        with self._log.open("ab", buffering=0) as log, open(pipe, "rb", buffering=0) as file:
+            await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(stream), file
+            )
+            while chunk := await stream.read(_LONGEST_LINE):
+                # Whatever becomes of the log: a program whose output nobody takes would stand still.
+                with contextlib.suppress(OSError):
+                    log.write(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                rest = rest[-_LONGEST_LINE:]
+                for line in lines:
+                    self._line(line)
+        self._line(rest)
+
+    def _line(self, line: bytes) -> None:
+        text = line.decode(errors="replace").strip()
+        if not text:
+            return
+        self.last = text[:_LONGEST_REASON]
+        if self._ready is not None and self._ready.search(text):
+            self.seen.set()
+        for expression, name in self._events:
+            if expression.search(text):
+                self._notices.event(name, line=text)
+
+
+async def _until_ready(process: asyncio.subprocess.Process, config: DaemonConfig, output: _Output) -> bool:
+    """Return whether the program serves; if not, it has ended. Raises: ServiceError if it does neither."""
     kind, _, value = config.ready.partition(":")
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             if kind == "log":
-                await _first(seen.wait(), process)
+                await _first(output.seen.wait(), process)
             elif kind == "tcp":
                 await _first(_accepts(int(value)), process)
     except TimeoutError:
         raise ServiceError(
             f"{config.command[0]} was not ready ({config.ready}) within {READY_WITHIN_S:g} s"
         ) from None
-    if process.returncode is not None:
-        raise ServiceError(f"{config.command[0]} ended at once with status {process.returncode}")
+    return process.returncode is None
 
 
 async def _first(ready: Coroutine[object, object, object], process: asyncio.subprocess.Process) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
 
 from mailbed.control import Call, Connection
 from mailbed.errors import UsageError
@@ -18,7 +20,7 @@ class Executions:
     def __init__(self, zygote: Zygote, hosts: Mapping[str, Namespace]) -> None:
         self._zygote = zygote
         self._hosts = hosts
-        self._active: dict[tuple[Connection, str], tuple[str, Running]] = {}
+        self._active: dict[tuple[Connection, str], Running] = {}
 
     async def run(self, call: Call, streams: list[int]) -> dict[str, int]:
         """Run the call's `argv` and return its exit `status` (negative: the signal that ended it)."""
@@ -41,7 +43,7 @@ class Executions:
             for fd in streams:
                 os.close(fd)
         key = (call.connection, call.text("token", ""))
-        self._active[key] = (host, running)
+        self._active[key] = running
         try:
             return {"status": await asyncio.shield(running.ended)}
         finally:
@@ -53,10 +55,25 @@ class Executions:
         """Pass a signal on to a program. One that has just ended gets none."""
         found = self._active.get((connection, token))
         if found is not None:
-            found[1].kill(number)
+            found.kill(number)
 
     def kill_on(self, host: str) -> None:
-        """Kill everything that was started on a host."""
-        for where, running in self._active.values():
-            if where == host:
-                running.kill()
+        """Kill everything that runs on a host, also what a program left behind there."""
+        network = os.fstat(self._hosts[host].net).st_ino
+        # Again until nobody is found: who forks just then has a child that the first look did not see.
+        while pids := [pid for pid in _pids() if _network_of(pid) == network]:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _network_of(pid: int) -> int | None:
+    """The network namespace that a process is in, if it still runs."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return None

@@ -1,6 +1,6 @@
 """Faults that a lab can be given, and how they are taken back.
 
-    host-down HOST             power off: its services are killed, its links are down
+    host-down HOST             power off: all that runs on it is killed, its links are down
     link-down A B              the cable between A and B is cut (B may be a network)
     service-down HOST ROLE     one service is killed
 
@@ -41,7 +41,7 @@ class Faults:
     def __init__(
         self, network: Network, services: Services, events: EventLog, kill_on: Callable[[str], None]
     ) -> None:
-        """`kill_on` kills whatever else runs on a host (programs that `exec` started)."""
+        """`kill_on` kills whatever else runs on a host (what `exec` started, a mail client)."""
         self._network = network
         self._services = services
         self._events = events
@@ -56,7 +56,9 @@ class Faults:
             raise UsageError(f"there is no fault {kind!r}; there are {', '.join(KINDS)}")
         if len(target) != len(arguments):
             raise UsageError(f"{kind} takes {' '.join(arguments)}")
-        if any((fault.kind, fault.target) == (kind, tuple(target)) for fault in self.active.values()):
+        # A cable is the same from either end: two faults that cut it could not be cleared one by one.
+        same = sorted if kind == "link-down" else list
+        if any(fault.kind == kind and same(fault.target) == same(target) for fault in self.active.values()):
             raise UsageError(f"{kind} {' '.join(target)} is in force already")
         actions: dict[str, Callable[[Sequence[str]], Awaitable[None]]] = {
             "host-down": self._host_down,
@@ -102,8 +104,8 @@ class Faults:
         self._known(host)
         # The cable first: nothing that dies on the host may still say goodbye on the wire.
         self._network.set_host(host, up=False)
-        self._kill_on(host)
         await self._services.stop([entry for entry in self._services.entries if entry.host == host])
+        self._kill_on(host)
 
     async def _link_down(self, target: Sequence[str]) -> None:
         links = self._network.links_between(*target)

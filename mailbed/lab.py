@@ -33,16 +33,24 @@ from typing import TYPE_CHECKING, Any
 
 from mailbed import client, roles, rundir, sandbox, tls
 from mailbed.client import Client
-from mailbed.errors import LabEnded, LabError, MailbedError, SandboxRefused, StartFailed, UsageError
+from mailbed.errors import (
+    LabEnded,
+    LabError,
+    MailbedError,
+    NotRunning,
+    SandboxRefused,
+    StartFailed,
+    UsageError,
+)
 from mailbed.roles.service import Service, World
 from mailbed.tracking import Outcome
 from topologies import catalog, planfile
+from topologies.check import check
 from topologies.errors import TopologyError
 from topologies.plan import Plan
 
 if TYPE_CHECKING:
-    from scapy.packet import Packet
-
+    from captures.packets import Packet
     from captures.tap import Tap
 
 Progress = Callable[[dict[str, Any]], None]
@@ -74,7 +82,10 @@ class Lab:
         Raises: UsageError.
         """
         try:
+            if isinstance(topology, Plan):
+                check(topology)
             plan = topology if isinstance(topology, Plan) else catalog.load(topology)
+            check(plan)
             self.plan = roles.substitute(plan, dict(implementations or {}))
         except TopologyError as error:
             raise UsageError(str(error)) from error
@@ -86,6 +97,7 @@ class Lab:
         self._run: Path | None = None
         self._sandbox: sandbox.Sandbox | None = None
         self._local = threading.local()
+        self._connections: list[Client] = []
 
     @classmethod
     def attach(cls, name: str | None = None) -> Lab:
@@ -94,13 +106,15 @@ class Lab:
         It does not own the lab: leaving it does not end it. Raises: NotRunning, UsageError.
         """
         name = name or client.only_one()
-        connection = Client(name)
-        try:
+        with Client(name) as connection:
             status = connection.call("status")
-        finally:
-            connection.close()
-        run = Path(status["run"])
-        lab = cls(planfile.loads((run / "plan.toml").read_text(encoding="utf-8")), name=name)
+        run, record = Path(status["run"]), status["record"]
+        lab = cls(
+            planfile.loads((run / "plan.toml").read_text(encoding="utf-8")),
+            name=name,
+            seed=record["seed"],
+            time_scale=record["time_scale"],
+        )
         lab._run = run
         return lab
 
@@ -126,30 +140,34 @@ class Lab:
     def __exit__(self, *_exception: object) -> None:
         if self._sandbox is not None:
             self.down()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lab, which goes on if somebody else owns it; the handle can still be used."""
+        while self._connections:
+            self._connections.pop().close()
+        self._local = threading.local()
 
     def up(self) -> dict[str, Any]:
         """Start the lab; return `left_out` and `timing` when every service is ready.
 
         Raises: LabError; then nothing of the lab is left but its run directory.
         """
+        if self._sandbox is not None:
+            raise LabError(f"the lab {self.name} is up already")
         began = time.monotonic()
         now = datetime.datetime.now(datetime.UTC)
-        self._name, listener = self._claim_name()
+        self._run = None
         try:
-            self._run = rundir.create(self.plan.name, out=self._out, now=now)
-            record = self._new_record(now)
-            rundir.write_record(self._run, record)
-            (self._run / "plan.toml").write_text(planfile.dumps(self.plan), encoding="utf-8")
-            self._sandbox = sandbox.start(listener, self._run, record)
-        finally:
-            # From here on the name is held by the sandbox alone, and gone with it.
-            listener.close()
-        try:
-            services = self._prepare(self._run, now)
+            self._make(now)
+            services = self._prepare(self.run, now)
             return self._start(services, began)
         except BaseException as error:
-            self._fail(error)
-            raise
+            told = self._explained(error)
+            self._fail(told)
+            if told is error:
+                raise
+            raise told from error
 
     def down(self) -> dict[str, Any]:
         """End the lab, for everybody, and return what run.json holds then."""
@@ -157,27 +175,37 @@ class Lab:
         try:
             record: dict[str, Any] = self._client().call("down")
             ended_well = True
-        except LabEnded:
+        except (LabEnded, NotRunning):
             record, ended_well = rundir.read_record(self.run), False
         if self._sandbox is None:
             _wait_until_gone(self.name)
-            return record
-        self._sandbox.end()
-        self._sandbox = None
+        else:
+            self._sandbox.end()
+            self._sandbox = None
+        self.close()
         if not ended_well:
+            if record["state"] == "ended":
+                # Somebody else ended it in good order, and keeps the account.
+                return record
             record["state"] = "died"
         record.setdefault("timing", {})["down_s"] = round(time.monotonic() - began, 4)
-        rundir.write_record(self.run, record)
+        try:
+            rundir.write_record(self.run, record)
+        except OSError as error:
+            raise LabError(
+                f"the lab has ended, but {self.run / 'run.json'} could not be written: {error.strerror}"
+            ) from error
         return record
 
     def wait_until_ended(self) -> None:
         """Return when the lab has ended, by whatever means."""
-        with contextlib.suppress(LabEnded):
-            connection = Client(self.name)
+        if self._sandbox is not None:
+            self._sandbox.wait()
+            return
+        with contextlib.suppress(LabEnded, NotRunning), Client(self.name) as connection:
             connection.call("events.subscribe")
             for _ in connection.events():
                 pass
-            connection.close()
 
     def send(
         self,
@@ -318,12 +346,9 @@ class Lab:
 
     def events(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         """Yield events (mailbed.event/1) as they happen from now on, until none comes for `timeout_s`."""
-        connection = Client(self.name)
-        try:
+        with Client(self.name) as connection:
             connection.call("events.subscribe")
             yield from connection.events(timeout_s)
-        finally:
-            connection.close()
 
     def maildir(self, address: str) -> Path:
         """Return the Maildir of a user of the plan. Raises: UsageError."""
@@ -333,7 +358,7 @@ class Lab:
                 return self.run / "hosts" / host.name / "mail" / domain / local
         raise UsageError(f"nobody in {self.plan.name} holds mailboxes of {domain or address}")
 
-    def _claim_name(self) -> tuple[str, Any]:
+    def _claim_name(self) -> tuple[str, socket.socket]:
         if self._name is not None:
             return self._name, sandbox.listen(self._name)
         for number in range(1, 1000):
@@ -342,6 +367,17 @@ class Lab:
                 with contextlib.suppress(MailbedError):
                     return name, sandbox.listen(name)
         raise LabError(f"there are too many labs called {self.plan.name}")
+
+    def _make(self, now: datetime.datetime) -> None:
+        """Take a name, make the run directory, and start the sandbox."""
+        self._name, listener = self._claim_name()
+        # From then on the name is held by the sandbox alone, and gone with it.
+        with listener:
+            self._run = rundir.create(self.plan.name, out=self._out, now=now)
+            record = self._new_record(now)
+            rundir.write_record(self._run, record)
+            (self._run / "plan.toml").write_text(planfile.dumps(self.plan), encoding="utf-8")
+            self._sandbox = sandbox.start(listener, self._run, record)
 
     def _new_record(self, now: datetime.datetime) -> dict[str, Any]:
         return {
@@ -397,37 +433,50 @@ class Lab:
     def _follow(self, progress: Progress, done: threading.Event) -> None:
         """Pass events on while the lab starts, from a thread with a connection of its own."""
         connection = Client(self.name)
-        connection.call("events.subscribe")
+        try:
+            connection.call("events.subscribe")
+        except MailbedError:
+            connection.close()
+            raise
 
         def follow() -> None:
-            for event in connection.events():
-                if done.is_set():
-                    break
-                progress(event)
-            connection.close()
+            with connection:
+                for event in connection.events():
+                    if done.is_set():
+                        break
+                    progress(event)
 
         threading.Thread(target=follow, daemon=True).start()
 
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return what the owner is told of an error while the lab started, in its own words."""
+        if isinstance(error, OSError):
+            where = self._run or "its run directory"
+            return StartFailed(f"cannot make the lab in {where}: {error.strerror or error}")
+        if not isinstance(error, LabEnded):
+            return error
+        refused = sandbox.why_refused()
+        if refused is not None:
+            return SandboxRefused(refused)
+        return StartFailed(f"the lab ended while it started; see {self.run / 'lab.log'}")
+
     def _fail(self, error: BaseException) -> None:
-        """End what has started, note why in run.json, and say what the sandbox itself had to say."""
+        """End what has started, and note why in run.json."""
         if self._sandbox is not None:
             self._sandbox.end()
             self._sandbox = None
+        self.close()
         with contextlib.suppress(OSError, LabError):
             record = rundir.read_record(self.run)
             record |= {"state": "failed", "reason": str(error)}
             rundir.write_record(self.run, record)
-        if isinstance(error, LabEnded):
-            refused = sandbox.why_refused()
-            if refused is not None:
-                raise SandboxRefused(refused) from None
-            raise StartFailed(f"the lab ended while it started; see {self.run / 'lab.log'}") from error
 
     def _client(self) -> Client:
         """A connection for the calling thread."""
         found: Client | None = getattr(self._local, "client", None)
         if found is None:
             found = self._local.client = Client(self.name)
+            self._connections.append(found)
         return found
 
     def _user_on(self, host: str | None) -> str:

@@ -35,6 +35,12 @@ class Running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
+    def kill_rest(self) -> None:
+        """Kill what the process left behind when it ended; call it when that becomes known, not later."""
+        # As long as anybody is left in its group, its number is not given to another process.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
 
 @dataclass(slots=True)
 class _Listening:

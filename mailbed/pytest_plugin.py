@@ -16,6 +16,8 @@ what the lab's own processes had to say. Nothing of a lab is imported before a f
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from topologies.plan import Plan
 
 DEFAULT_TOPOLOGY = "minimal"
+_numbers = itertools.count(1)
 LOG_LINES = 20
 """How much of lab.log the report of a failed test shows."""
 
@@ -44,6 +47,8 @@ class LabFactory:
         from mailbed.lab import Lab
 
         options.setdefault("out", self._directory / f"lab-{len(self.labs) + 1}")
+        # A name that tells whose it is, and that nobody types by mistake while the tests run.
+        options.setdefault("name", f"pytest-{os.getpid()}-{next(_numbers)}")
         lab = Lab(topology, **options)
         # Before it is up: if it does not get there, its run directory is what one wants to see.
         self.labs.append(lab)

@@ -56,12 +56,16 @@ class Recording:
 
     async def stop(self) -> dict[str, Any]:
         """End the capture; return `packets`, `dropped` and the same for each of `interfaces`."""
-        answer = await self._ask("stop")
-        # It closes its rings all at once. Killed while it does, the kernel would close what is left one after
-        # the other, and each takes until all processors have passed a quiescent state.
+        return await self._ask("stop")
+
+    async def closed(self) -> None:
+        """Return when the recorder, told to stop, has ended.
+
+        It closes its rings all at once. Killed while it does, the kernel would close what is left one after
+        the other, and each takes until all processors have passed a quiescent state.
+        """
         if self._running is not None:
             await asyncio.wait({self._running.ended}, timeout=ANSWER_WITHIN_S)
-        return answer
 
     async def _ask(self, operation: str) -> dict[str, Any]:
         async with self._lock:

@@ -57,10 +57,15 @@ def write_record(run: Path, record: Mapping[str, Any]) -> None:
     with tempfile.NamedTemporaryFile(
         "w", dir=run, prefix=".run.json.", delete=False, encoding="utf-8"
     ) as file:
-        json.dump(record, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, run / "run.json")
+        try:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.close()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, run / "run.json")
+        except OSError:
+            os.unlink(file.name)
+            raise
 
 
 def read_record(run: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mailbed.errors import NameInUse, SandboxRefused, UsageError
+from topologies.features import search_path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NAMESPACES = ("--net", "--mount", "--pid", "--fork", "--mount-proc", "--uts")
@@ -57,6 +58,10 @@ class Sandbox:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def wait(self) -> None:
+        """Return when the sandbox has ended, by whatever means."""
+        self._process.wait()
 
     def end(self, timeout_s: float = 10.0) -> None:
         """Return when every process of the sandbox is gone."""
@@ -116,7 +121,7 @@ def start(listener: socket.socket, run: Path, record: Mapping[str, Any]) -> Sand
                 # Ctrl-C is for the owner, which then takes the lab down in good order.
                 start_new_session=True,
                 cwd="/",
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env={**os.environ, "PATH": search_path(), "PYTHONPATH": _python_path()},
             )
         except FileNotFoundError:
             os.close(ours)

@@ -88,12 +88,25 @@ class Services:
                 wait.cancel()
 
     async def stop(self, entries: Sequence[Entry]) -> None:
-        """Kill these, as a fault does: at once, with no chance to tidy up."""
+        """Kill these, as a fault does: at once, with no chance to tidy up.
+
+        Those that have died by themselves are down from now on, too: clearing the fault starts them again.
+        """
+        running = [entry.running for entry in entries if entry.running is not None and entry.running.alive]
         for entry in entries:
-            if entry.running is not None and entry.running.alive:
+            # Before any of them ends: then it is known why.
+            entry.state = "down"
+        for one in running:
+            one.kill(signal.SIGKILL)
+        for one in running:
+            await asyncio.shield(one.ended)
+
+    def kill_all(self) -> None:
+        """Kill every service; nobody waits for them."""
+        for entry in self.entries:
+            if entry.running is not None:
                 entry.state = "down"
                 entry.running.kill(signal.SIGKILL)
-                await asyncio.shield(entry.running.ended)
 
     def table(self) -> list[dict[str, Any]]:
         """Return what `mailbed ps` shows; `pss_kib` is the proportional share of memory in KiB."""
@@ -155,6 +168,8 @@ class Services:
         self._events.emit(entry.host, entry.role, kind, **notice)
 
     def _ended(self, entry: Entry, running: Running, ended: asyncio.Future[int]) -> None:
+        # A foreign server's other processes would keep its port.
+        running.kill_rest()
         if entry.running is not running:
             return
         status = ended.result()

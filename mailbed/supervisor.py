@@ -25,7 +25,7 @@ from typing import Any
 
 from mailbed import rundir
 from mailbed.control import Call, Server
-from mailbed.errors import LabError, UsageError
+from mailbed.errors import LabError, StartFailed, UsageError
 from mailbed.eventlog import EventLog
 from mailbed.execution import Executions
 from mailbed.faults import Faults
@@ -94,6 +94,12 @@ class Supervisor:
         if self._state != "new":
             raise UsageError("the lab has been started already")
         self._state = "starting"
+        try:
+            return await self._start(call)
+        except OSError as error:
+            raise StartFailed(f"cannot start in {self._run}: {error.strerror or error}") from error
+
+    async def _start(self, call: Call) -> object:
         began = time.monotonic()
         plan = planfile.loads((self._run / "plan.toml").read_text(encoding="utf-8"))
         self._events.emit("", "", "starting", phase="network", hosts=len(plan.hosts))
@@ -236,6 +242,9 @@ class Supervisor:
         try:
             capture: dict[str, Any] = await self._recording.stop()
             capture.pop("kind", None)
+            # Meanwhile: what is on disk is safe, and what is not was never acknowledged.
+            self._services.kill_all()
+            await self._recording.closed()
         except LabError as error:
             capture = {"incomplete": str(error)}
         self._record |= {"state": "ended", "capture": capture, "messages": self._messages()}

@@ -15,11 +15,13 @@ Nothing here knows what a service does: a foreign daemon is one more module (mai
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import importlib
 import logging
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -150,13 +152,22 @@ def _exec(request: dict[str, Any], fds: list[int]) -> int:
     streams = _enter(fds)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
-    os.chdir(request["cwd"])
+    try:
+        os.chdir(request["cwd"])
+    except OSError:
+        # The caller's directory lies where the sandbox does not reach.
+        os.chdir("/")
     try:
         os.execvpe(request["argv"][0], request["argv"], request["env"])  # noqa: S606 - what the user asked for
     except OSError as error:
-        print(f"{request['argv'][0]}: {error.strerror}", file=sys.stderr)
-    # As shells do: 127 not found, 126 found but not to be run.
-    return 127
+        # As shells do: 127 not found, 126 found but not to be run. A directory of the PATH that nobody may
+        # read is no reason to say that the program may not be run.
+        program, path = request["argv"][0], request["env"].get("PATH")
+        if os.path.exists(program) or shutil.which(program, path=path):
+            print(f"{program}: {error.strerror}", file=sys.stderr)
+            return 126
+        print(f"{program}: {os.strerror(errno.ENOENT)}", file=sys.stderr)
+        return 127
 
 
 def _record(request: dict[str, Any], fds: list[int]) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import chain
 
 from topologies.plan import Link, Plan
 
@@ -105,6 +106,14 @@ def subnets(addressing: Addressing) -> dict[IPv4Network, list[str]]:
     return found
 
 
+def transit_pairs(transit: IPv4Network) -> Iterator[tuple[IPv4Address, IPv4Address]]:
+    """Yield the pairs of addresses that links between two hosts may have, in order."""
+    for near in range(int(transit.network_address), int(transit.broadcast_address), 2):
+        # .0 and .255 are legal in a /31, but people and some software take them for something else.
+        if near % 256 not in (0, 254):
+            yield IPv4Address(near), IPv4Address(near + 1)
+
+
 class _Pools:
     """What is still free. Fixed addresses are set aside first, wherever they stand in the plan."""
 
@@ -113,7 +122,7 @@ class _Pools:
         self._routers = {host.name for host in plan.hosts if host.router}
         self._subnets = {network.name: IPv4Network(network.subnet) for network in plan.networks}
         self._next: dict[tuple[str, bool], Iterator[IPv4Address]] = {}
-        self._transit = IPv4Network(plan.transit).subnets(new_prefix=31)
+        self._transit = transit_pairs(IPv4Network(plan.transit))
 
     def in_network(self, link: Link) -> IPv4Interface:
         subnet = self._subnets[link.b]
@@ -126,8 +135,10 @@ class _Pools:
         subnet = self._subnets[link.b]
         small = subnet.num_addresses <= 2 * FIRST_HOST
         start = FIRST_ROUTER if is_router or small else FIRST_HOST
-        # The first and the last address of a subnet are its network and broadcast addresses.
-        usable = (subnet[number] for number in range(start, subnet.num_addresses - 1))
+        # The first and the last address of a subnet are its network and broadcast addresses. Hosts that find
+        # no room behind the tenth get what routers have left.
+        numbers = chain(range(start, subnet.num_addresses - 1), range(FIRST_ROUTER, start))
+        usable = (subnet[number] for number in numbers)
         candidates = self._next.setdefault((link.b, is_router), usable)
         return next(address for address in candidates if address not in self._taken)
 
@@ -136,10 +147,6 @@ class _Pools:
             near = IPv4Address(link.address)
             far = IPv4Address(int(near) ^ 1)
         else:
-            near, far = next(pair for pair in self._transit if self._usable(*pair))
+            near, far = next(self._transit)
         self._taken |= {near, far}
         return IPv4Interface((near, 31)), IPv4Interface((far, 31))
-
-    def _usable(self, near: IPv4Address, far: IPv4Address) -> bool:
-        # .0 and .255 are legal in a /31, but people and some software take them for something else.
-        return not self._taken & {near, far} and int(near) % 256 != 0 and int(far) % 256 != 255

@@ -13,6 +13,7 @@ import importlib
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from topologies import planfile
 from topologies.check import check
@@ -78,9 +79,14 @@ def _run(path: str) -> Plan:
     try:
         build = runpy.run_path(path).get("build")
         plan = build() if callable(build) else None
-    except Exception as error:
+        # Python does not ask what a field holds; the plan file does, and says where it is wrong.
+        return planfile.loads(planfile.dumps(plan), name=path) if isinstance(plan, Plan) else _no_plan(path)
+    except PlanError:
+        raise
+    except (Exception, SystemExit) as error:
         # The file is the user's: whatever goes wrong in it is a mistake in it, told in a line.
         raise PlanError(path, [f"{type(error).__name__}: {error}"]) from error
-    if not isinstance(plan, Plan):
-        raise PlanError(path, ["it has no function build() that returns a topologies.plan.Plan"])
-    return plan
+
+
+def _no_plan(path: str) -> NoReturn:
+    raise PlanError(path, ["it has no function build() that returns a topologies.plan.Plan"])

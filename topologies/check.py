@@ -11,8 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
-from itertools import pairwise
+from itertools import islice
+from math import inf
+from pathlib import PurePosixPath
 
+from topologies.addressing import transit_pairs
 from topologies.errors import PlanError
 from topologies.plan import (
     NAME_LIMIT,
@@ -26,13 +29,18 @@ from topologies.plan import (
     Plan,
     Resolver,
 )
-from topologies.zonedata import enclosing_zone, parent_zone
+from topologies.zonedata import enclosing_zone, has_glue, parent_zone
 
 FEATURES = ("htb", "netem", "nftables", "openvswitch")
 SWITCHES = ("bridge", "openvswitch")
+INTERFACE_LIMIT = 15
+"""Longest name that Linux gives an interface (IFNAMSIZ, less the final zero)."""
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+_ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII | re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
+# The atoms of RFC 5321 §4.1.2, without the quoted form.
+_LOCAL_PART = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 
 
 def check(plan: Plan) -> None:
@@ -55,6 +63,7 @@ def _first_round(plan: Plan) -> Iterator[str]:
 
 
 def _second_round(plan: Plan) -> Iterator[str]:
+    yield from _interfaces(plan)
     yield from _room(plan)
     yield from _overlaps(plan)
     yield from _resolvers(plan)
@@ -78,9 +87,13 @@ def _names(plan: Plan) -> Iterator[str]:
     for host in plan.hosts:
         if not _is_domain_name(host.fqdn):
             yield f"host {host.name}: fqdn {host.fqdn!r} is no domain name"
-    for zone in plan.zones:
-        if zone.origin != ROOT and not _is_domain_name(zone.origin):
-            yield f"zone {zone.origin!r} is no domain name (written without a final dot)"
+    for what, name in [("zone", zone.origin) for zone in plan.zones if zone.origin != ROOT] + [
+        ("domain", domain.name) for domain in plan.domains
+    ]:
+        if not _is_domain_name(name):
+            yield f"{what} {name!r} is no domain name (written without a final dot)"
+        elif name != name.lower():
+            yield f"{what} {name}: write it in lower case"
 
 
 def _is_domain_name(name: str) -> bool:
@@ -139,9 +152,10 @@ def _links(plan: Plan) -> Iterator[str]:
 
 
 def _link_quality(what: str, link: Link) -> Iterator[str]:
-    if link.rate_mbit is not None and link.rate_mbit <= 0:
+    # What TOML calls nan compares with nothing.
+    if link.rate_mbit is not None and not 0 < link.rate_mbit < inf:
         yield f"{what}: rate_mbit must be above 0"
-    if link.delay_ms is not None and link.delay_ms < 0:
+    if link.delay_ms is not None and not 0 <= link.delay_ms < inf:
         yield f"{what}: delay_ms must not be negative"
     if link.loss_percent is not None and not 0 <= link.loss_percent <= 100:
         yield f"{what}: loss_percent lies between 0 and 100"
@@ -153,8 +167,12 @@ def _fixed_address(what: str, text: str, subnet: IPv4Network | None) -> Iterator
     except ValueError:
         yield f"{what}: {text!r} is no IPv4 address"
         return
-    if subnet is not None and address not in subnet:
+    if subnet is None:
+        return
+    if address not in subnet:
         yield f"{what}: address {address} lies outside {subnet}"
+    elif address in (subnet.network_address, subnet.broadcast_address):
+        yield f"{what}: address {address} is the network or broadcast address of {subnet}"
 
 
 def _roles(plan: Plan) -> Iterator[str]:
@@ -162,18 +180,25 @@ def _roles(plan: Plan) -> Iterator[str]:
         for kind, times in Counter(_role_name(role) for role in host.roles).items():
             if times > 1:
                 yield f"host {host.name} has the role {kind} {times} times"
-    zones = {zone.origin for zone in plan.zones}
     for host, role in plan.roles():
         where = f"host {host.name}"
         if isinstance(role, NameServer):
-            unknown = [origin for origin in role.zones if origin not in zones]
-            yield from (f"{where} serves {origin}, which is no zone of the plan" for origin in unknown)
+            yield from _name_server(plan, where, role)
         elif isinstance(role, MailServer):
             yield from _mail_server(plan, where, role)
         elif isinstance(role, MailClient):
             yield from _mail_client(plan, where, role)
         elif isinstance(role, Command):
             yield from _command(where, role)
+
+
+def _name_server(plan: Plan, where: str, role: NameServer) -> Iterator[str]:
+    zones = {zone.origin for zone in plan.zones}
+    for origin, times in Counter(role.zones).items():
+        if origin not in zones:
+            yield f"{where} serves {origin}, which is no zone of the plan"
+        if times > 1:
+            yield f"{where} serves {origin} {times} times"
 
 
 def _mail_server(plan: Plan, where: str, role: MailServer) -> Iterator[str]:
@@ -203,6 +228,11 @@ def _mail_client(plan: Plan, where: str, role: MailClient) -> Iterator[str]:
 
 
 def _command(where: str, role: Command) -> Iterator[str]:
+    if not _ROLE_NAME.fullmatch(role.name):
+        yield f"{where}: role {role.name!r}: a name is made of letters, digits and ._-, and names its log"
+    for path in map(PurePosixPath, role.files):
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            yield f"{where}: file {str(path)!r} of {role.name} lies outside the host's directory"
     if not role.command:
         yield f"{where}: the role {role.name} has an empty command"
     kind, _, value = role.ready.partition(":")
@@ -236,6 +266,11 @@ def _domains(plan: Plan) -> Iterator[str]:
             yield f"{what} has two primaries: {' and '.join(holders)} both hold its mailboxes"
         if domain.users and not holders:
             yield f"{what} has users, but no mail server holds its mailboxes"
+        for local, times in Counter(user.local for user in domain.users).items():
+            if not _LOCAL_PART.fullmatch(local):
+                yield f"{what}: user {local!r} is no local part of an address"
+            if times > 1:
+                yield f"{what}: user {local} is there {times} times"
 
 
 def _exchanger(plan: Plan, what: str, exchanger: Exchanger) -> Iterator[str]:
@@ -256,6 +291,20 @@ def _words(plan: Plan) -> Iterator[str]:
         yield f"switch {plan.switch!r}: it is {' or '.join(SWITCHES)}"
 
 
+def _interfaces(plan: Plan) -> Iterator[str]:
+    """Numbers are counted as `addressing` does: from 0 at hosts, from 1 at networks."""
+    ends = Counter(end for link in plan.links for end in (link.a, link.b))
+    last = [("host", host.name, ends[host.name] - 1) for host in plan.hosts]
+    last += [("network", network.name, ends[network.name]) for network in plan.networks]
+    for what, name, number in last:
+        interface = f"{name}-eth{number}"
+        if len(interface) > INTERFACE_LIMIT:
+            yield (
+                f"{what} {name}: the name is too long for an interface: with {ends[name]} links there is "
+                f"{interface}, {len(interface)} characters of at most {INTERFACE_LIMIT}"
+            )
+
+
 def _room(plan: Plan) -> Iterator[str]:
     for network in plan.networks:
         members = sum(link.b == network.name for link in plan.links)
@@ -264,7 +313,7 @@ def _room(plan: Plan) -> Iterator[str]:
             yield f"network {network.name}: {members} hosts, but {network.subnet} has room for {max(room, 0)}"
     hosts = {host.name for host in plan.hosts}
     pairs = sum(link.b in hosts and link.address is None for link in plan.links)
-    room = IPv4Network(plan.transit).num_addresses // 2 * 254 // 256
+    room = sum(1 for _ in islice(transit_pairs(IPv4Network(plan.transit)), pairs))
     if pairs > room:
         yield f"transit {plan.transit}: {pairs} links between hosts, but room for {room}"
 
@@ -279,9 +328,13 @@ def _overlaps(plan: Plan) -> Iterator[str]:
         if link.address and link.b not in networks
     ]
     ordered = sorted(named, key=lambda item: (int(item[1].network_address), item[1].prefixlen))
-    for (one, first), (other, second) in pairwise(ordered):
+    # Subnets overlap only by one lying in the other, so it is enough to look at the last one not yet left.
+    one, first = ordered[0]
+    for other, second in ordered[1:]:
         if first.overlaps(second):
             yield f"{one} ({first}) and {other} ({second}) overlap"
+        else:
+            one, first = other, second
 
 
 def _resolvers(plan: Plan) -> Iterator[str]:
@@ -292,7 +345,9 @@ def _resolvers(plan: Plan) -> Iterator[str]:
     for host, role in plan.roles():
         if isinstance(role, MailServer | MailClient) and host.resolver is None:
             yield f"host {host.name} handles mail and needs a resolver"
-    if resolvers and not plan.servers_of(ROOT):
+    asked = {host.resolver for host in plan.hosts if host.resolver is not None}
+    asked |= {host.name for host, role in plan.roles() if isinstance(role, Resolver)}
+    if asked and not plan.servers_of(ROOT):
         yield "there are resolvers, but no root name server: a host must serve the zone ."
 
 
@@ -312,9 +367,32 @@ def _zones(plan: Plan) -> Iterator[str]:
             yield f"zone {zone.origin} has two primaries: {' and '.join(primaries)}"
         if zone.origin != ROOT and parent_zone(zone.origin, origins) is None:
             yield f"zone {zone.origin}: no zone of the plan delegates it, not even the root"
+    if ROOT in origins:
+        yield from _lost_servers(plan)
     for host in plan.hosts:
         if plan.zones and enclosing_zone(host.fqdn, origins) in (None, ROOT):
             yield f"host {host.name}: {host.fqdn} lies in no zone of the plan"
+
+
+def _lost_servers(plan: Plan) -> Iterator[str]:
+    """Zones whose servers have no glue and whose names nobody can look up without asking those servers."""
+    origins = {zone.origin: zone for zone in plan.zones}
+    waiting = [zone.origin for zone in plan.zones if zone.origin != ROOT and plan.servers_of(zone.origin)]
+    found = set(origins) - set(waiting)
+
+    def can_be_found(origin: str) -> bool:
+        parent = parent_zone(origin, origins)
+        return parent in found and any(
+            has_glue(server.fqdn, parent) or enclosing_zone(server.fqdn, origins) in found
+            for server in plan.servers_of(origin)
+        )
+
+    while new := [origin for origin in waiting if can_be_found(origin)]:
+        found.update(new)
+        waiting = [origin for origin in waiting if origin not in found]
+    for origin in waiting:
+        names = ", ".join(server.fqdn for server in plan.servers_of(origin))
+        yield f"zone {origin}: a delegation to nowhere: no way leads from the root to the address of {names}"
 
 
 def _domain_names(plan: Plan) -> Iterator[str]:

@@ -8,6 +8,7 @@ enough, outside a user namespace is needed too.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ FEATURES = {
         Feature(
             name="openvswitch",
             purpose="networks made of Open vSwitch",
-            command=("ovs-dpctl", "add-dp", "mailbed-probe"),
+            # What it says, without the time of day. The datapath ends with the namespace.
+            command=("ovs-dpctl", "-vPATTERN:console:%m", "add-dp", "mailbed-probe"),
             remedy="apt-get install openvswitch-switch, and modprobe openvswitch",
         ),
         Feature(
@@ -70,10 +72,21 @@ FEATURES = {
 }
 
 
+def search_path() -> str:
+    """Return where tools are looked for: the PATH, and where it may not lead for a user who is not root."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
 def why_missing(feature: Feature, *, enter: Sequence[str] = INSIDE) -> str | None:
     """Return None if the feature works here, else what the kernel or the tool said."""
     try:
-        result = subprocess.run([*enter, *feature.command], capture_output=True, text=True, timeout=20)
+        result = subprocess.run(
+            [*enter, *feature.command],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env={**os.environ, "PATH": search_path()},
+        )
     except FileNotFoundError as error:
         return f"{error.filename} is not installed"
     except subprocess.TimeoutExpired:

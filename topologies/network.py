@@ -8,6 +8,7 @@ at a time is done in batches:
     a shell in each host, at once               namespaces held by descriptors; a shell on demand
     `ip link add`, moved into the host          one netlink message makes a pair with both ends in place
     `ifconfig` and `ip route` through shells    netlink messages, a batch for each host
+    a run of `ovs-vsctl` for each setting       one transaction for all switches (plan.switch: openvswitch)
 
 This is the one module that imports Mininet. It must run inside a sandbox (mailbed.sandbox): bridges lie in
 the process' own network namespace.
@@ -16,13 +17,14 @@ the process' own network namespace.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import warnings
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from topologies import features, namespaces, netlink, shaping
+from topologies import features, namespaces, netlink, openvswitch, shaping
 from topologies.addressing import Addressing, Interface, Port, assign
 from topologies.errors import NetworkError
 from topologies.namespaces import Namespace
@@ -35,7 +37,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from mininet.link import Intf, Link
     from mininet.net import VERSION, Mininet
-    from mininet.node import Host, Node, Switch
+    from mininet.node import Host, Node, OVSBridge, Switch
     from mininet.nodelib import LinuxBridge
     from mininet.topo import Topo
 
@@ -176,6 +178,27 @@ class LabBridge(Switch):
         """The kernel removes it with its namespace."""
 
 
+class LabOpenVSwitch(LabBridge, OVSBridge):
+    """Mininet's Open vSwitch in stand-alone mode: what it would run is gathered for one transaction."""
+
+    def __init__(self, name: str, **params: Any) -> None:
+        super().__init__(name, **{**params, "batch": True})
+
+    @classmethod
+    def setup(cls) -> None:
+        """Nothing to check: Mininet would ask the machine's daemons, and exit when they do not answer."""
+
+    @classmethod
+    def isOldOVS(cls) -> bool:  # noqa: N802 - Mininet's name
+        """Mininet would ask for the version, to treat those before 1.10 (2013) in another way."""
+        return False
+
+    def transaction(self) -> list[str]:
+        """Return what makes this switch and its ports, as words for `ovs-vsctl`."""
+        OVSBridge.start(self, [])
+        return [word for command in self.commands for word in shlex.split(command)]
+
+
 class LabInterface(Intf):
     """An interface that `Network.build` makes and configures."""
 
@@ -200,13 +223,11 @@ class LabLink(Link):
 class LabMininet(Mininet):
     """A Mininet whose hosts have their namespaces already."""
 
-    def __init__(self, topo: Topo, made: Mapping[str, Namespace]) -> None:
+    def __init__(self, topo: Topo, made: Mapping[str, Namespace], switch: type[LabBridge]) -> None:
         self._made = made
         # Mininet's own initialisation raises the machine's limits: as root for everybody, for good.
         Mininet.inited = True
-        super().__init__(
-            topo=topo, host=LabHost, switch=LabBridge, link=LabLink, controller=None, build=False
-        )
+        super().__init__(topo=topo, host=LabHost, switch=switch, link=LabLink, controller=None, build=False)
 
     def addHost(self, name: str, cls: Any = None, **params: Any) -> Node:  # noqa: N802 - Mininet's name
         return super().addHost(name, cls, namespace=self._made[name], **params)
@@ -249,9 +270,11 @@ class Network:
             namespaces.quiet()
             self._make_namespaces()
             topo = PlanTopo(plan=self.plan, addressing=self.addressing)
-            self._mininet = LabMininet(topo, self.namespaces)
+            switch = LabOpenVSwitch if self.plan.switch == "openvswitch" else LabBridge
+            self._mininet = LabMininet(topo, self.namespaces, switch)
             self._mininet.build()
             self._make_links()
+            self._make_switches()
             for namespace in self.namespaces.values():
                 self._configure(namespace)
             self._update_routes()
@@ -292,17 +315,25 @@ class Network:
 
     def _make_links(self) -> None:
         own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        bridges = {network.name: _BRIDGE_INDEX + n for n, network in enumerate(self.plan.networks)}
+        networks = self.plan.networks if self.plan.switch == "bridge" else ()
+        bridges = {network.name: _BRIDGE_INDEX + n for n, network in enumerate(networks)}
         made = [netlink.bridge(name, index) for name, index in bridges.items()]
         joined = []
         for link in range(len(self.plan.links)):
             near, far = self.addressing.ends(link)
             made.append(netlink.veth(self._veth_end(near, own), self._veth_end(far, own)))
             if isinstance(far, Port):
-                joined.append(netlink.set_link(_index(far), up=True, master=bridges[far.network]))
+                joined.append(netlink.set_link(_index(far), up=True, master=bridges.get(far.network)))
         self._root.send(made)
         self._root.send(joined)
         os.close(own)
+
+    def _make_switches(self) -> None:
+        """Join the links by Open vSwitch, where the plan says so; before shaping, which it would undo."""
+        switches = [switch for switch in self.mininet.switches if isinstance(switch, LabOpenVSwitch)]
+        if switches:
+            openvswitch.start()
+            openvswitch.transact([word for switch in switches for word in switch.transaction()])
 
     def _veth_end(self, end: Interface | Port, own: int) -> VethEnd:
         netns = self.namespaces[end.host].net if isinstance(end, Interface) else own
@@ -324,9 +355,10 @@ class Network:
         for end in ends:
             route = self.namespaces[end.host].route if isinstance(end, Interface) else self._root
             route.send([netlink.set_link(_index(end), up=up)])
-        for host in hosts:
-            # The kernel drops the routes of an interface that goes down: what we know of them is void.
-            self._routes[host] = ()
+            if isinstance(end, Interface) and not up:
+                # The kernel drops the routes of an interface that goes down, and those alone.
+                known = self._routes.get(end.host, ())
+                self._routes[end.host] = tuple(route for route in known if route.device != end.name)
 
     def _update_routes(self) -> None:
         """Bring every host's routes to what the plan says for what is up now."""

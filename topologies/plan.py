@@ -31,7 +31,7 @@ from typing import ClassVar
 
 ROOT = "."
 NAME_LIMIT = 10
-"""Longest name of a host or a network: with `-eth99` it still fits Linux's 15 characters."""
+"""Longest name of a host or a network: with `-eth9` it still fits Linux's 15 characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def loads(text: str, *, name: str = "plan.toml") -> Plan:
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_encode(item) for item in value]
     if not dataclasses.is_dataclass(value):
         return value
@@ -108,9 +108,10 @@ def _decode(hint: Any, item: Any, where: str, mistakes: list[str]) -> Any:
 def _decode_role(item: Any, where: str, mistakes: list[str]) -> Any:
     if not isinstance(item, dict):
         return _wrong(where, "a table with a kind", item, mistakes)
-    cls = ROLES.get(item.get("kind", ""))
+    kind = item.get("kind")
+    cls = ROLES.get(kind) if isinstance(kind, str) else None
     if cls is None:
-        mistakes.append(f"{where}.kind: {item.get('kind')!r} is no role; there are {', '.join(ROLES)}")
+        mistakes.append(f"{where}.kind: {kind!r} is no role; there are {', '.join(ROLES)}")
         return None
     rest = {key: value for key, value in item.items() if key != "kind"}
     return _decode_table(cls, rest, where, mistakes)

@@ -1,10 +1,11 @@
 """Static routes, computed from a plan: a stand-in for a routing protocol.
 
 Theory of operation. Hosts are points, networks are points too, links join them; only routers pass traffic on.
-A host that is no router sends everything to a router beside it. A router gets one route for each
-subnet that it is not in, along a shortest path (fewest links; among equal ones the path whose next
-host comes first in the plan, so that equal plans give equal routes). When a link or a host is down the
-computation is made again without it.
+A router gets one route for each subnet that it is not in, along a shortest path (fewest links; among equal
+ones the path whose next host comes first in the plan, so that equal plans give equal routes). A host that is
+no router sends everything to the first router beside it, but for the subnets that are nearer, or only to be
+reached, by another one. A subnet that no router is in is known to those in it alone. When a link or a host is
+down the computation is made again without it.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ def routes(
         if host.name in hosts_down:
             table[host.name] = ()
         elif host.name in routers:
-            table[host.name] = _router_routes(host.name, routers, neighbours, attached, order)
+            table[host.name] = _subnet_routes(host.name, routers, neighbours, attached, order)
         else:
-            table[host.name] = _host_routes(host.name, routers, neighbours, order)
+            table[host.name] = _host_routes(host.name, routers, neighbours, attached, order)
     return table
 
 
@@ -95,16 +96,24 @@ def _neighbours(
 
 
 def _host_routes(
-    host: str, routers: Collection[str], neighbours: Mapping[str, list[_Step]], order: Mapping[str, int]
+    host: str,
+    routers: Collection[str],
+    neighbours: Mapping[str, list[_Step]],
+    attached: Mapping[IPv4Network, list[str]],
+    order: Mapping[str, int],
 ) -> tuple[Route, ...]:
     gateways = [step for step in neighbours.get(host, []) if step.host in routers]
     if not gateways:
         return ()
     best = min(gateways, key=lambda step: order[step.host])
-    return (Route(DEFAULT, best.address, best.device),)
+    default = Route(DEFAULT, best.address, best.device)
+    if len(gateways) == 1:
+        return (default,)
+    others = _subnet_routes(host, routers, neighbours, attached, order)
+    return (default, *(route for route in others if (route.via, route.device) != (best.address, best.device)))
 
 
-def _router_routes(
+def _subnet_routes(
     router: str,
     routers: Collection[str],
     neighbours: Mapping[str, list[_Step]],
@@ -127,10 +136,8 @@ def _router_routes(
 
     found: list[Route] = []
     for subnet, hosts in attached.items():
-        reachable = [host for host in hosts if host in distance]
-        if router in hosts or not reachable:
-            continue
-        # The last leg must be one that forwards into the subnet; a single host on a /31 is that itself.
-        nearest = min(reachable, key=lambda host: (host not in routers, distance[host], order[host]))
-        found.append(Route(subnet, first[nearest].address, first[nearest].device))
+        doors = [host for host in hosts if host in routers and host in distance]
+        if router not in hosts and doors:
+            nearest = min(doors, key=lambda host: (distance[host], order[host]))
+            found.append(Route(subnet, first[nearest].address, first[nearest].device))
     return tuple(sorted(found))

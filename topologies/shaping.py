@@ -8,6 +8,7 @@ discipline is missing; here the caller says which ones the kernel has, and any o
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Collection, Mapping
 
@@ -36,7 +37,7 @@ def commands(link: Link, device: str, *, missing: Collection[str] = ()) -> list[
 def apply(
     plan: Plan, addressing: Addressing, hosts: Mapping[str, Namespace], *, missing: Collection[str] = ()
 ) -> None:
-    """Shape every link of the plan. Raises: NetworkError with what `tc` said."""
+    """Shape every link of the plan. Raises: NetworkError with the command that `tc` refused, and why."""
     batches: dict[str, list[str]] = {}
     for index, link in enumerate(plan.links):
         for end in addressing.ends(index):
@@ -46,11 +47,19 @@ def apply(
     running = []
     for owner, lines in batches.items():
         if lines:
-            running.append((owner, _start(hosts[owner] if owner else None, lines)))
-    for owner, process in running:
-        _, said = process.communicate()
+            running.append((owner, lines, _start(hosts[owner] if owner else None, lines)))
+    # All are waited for before the first failure is told: none may go on behind the caller's back.
+    said = [process.communicate()[1] for _, _, process in running]
+    for (owner, lines, process), text in zip(running, said, strict=True):
         if process.returncode:
-            raise NetworkError(f"tc refused the links of {owner or 'the switches'}: {said.strip()}")
+            raise NetworkError(f"tc refused a link of {owner or 'the switches'}: {_refusal(text, lines)}")
+
+
+def _refusal(said: str, lines: list[str]) -> str:
+    """Return the first thing that `tc -batch` complained about, after the command that it was about."""
+    reason = said.strip().partition("\n")[0].removeprefix("Error: ")
+    failed = re.search(r"^Command failed -:(\d+)", said, re.MULTILINE)
+    return f"{lines[int(failed[1]) - 1]}: {reason}" if failed else reason
 
 
 def _start(host: Namespace | None, lines: list[str]) -> subprocess.Popen[str]:

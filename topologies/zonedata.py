@@ -43,6 +43,11 @@ def parent_zone(origin: str, origins: Mapping[str, Zone]) -> str | None:
     return enclosing_zone(above, origins)
 
 
+def has_glue(fqdn: str, parent: str) -> bool:
+    """Return whether a server of that name gets its address into a zone that delegates to it."""
+    return parent == ROOT or fqdn.lower().endswith("." + parent)
+
+
 def zone_files(plan: Plan, addressing: Addressing) -> dict[str, str]:
     """Return the master file of every zone, by origin."""
     origins = {zone.origin: zone for zone in plan.zones}
@@ -111,8 +116,7 @@ def _glue(
     addresses = addressing.primary()
     for server in servers:
         home = enclosing_zone(server.fqdn, origins)
-        below = zone == ROOT or server.fqdn.lower().endswith("." + zone)
-        if home != zone and below:
+        if home != zone and has_glue(server.fqdn, zone):
             yield server.fqdn, "A", str(addresses[server.name])
 
 

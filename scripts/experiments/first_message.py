@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
-from mailbed.sample import sample_message
-
 from mailbed import Lab, Outcome
+from mailbed.cli.account import account, read_events
 from mailbed.errors import MailbedError
+from mailbed.sample import sample_message
+from topologies.addressing import assign
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 ATTACHMENT_BYTES = 1 << 20
@@ -41,9 +43,11 @@ def run(lab: Lab) -> int:
     services = lab.ps()
     print(f"{lab.plan.name}: {len(lab.plan.hosts)} hosts, {len(services)} services ready.")
     message = sample_message(ALICE, BOB, seed=lab.seed, attachment_bytes=ATTACHMENT_BYTES)
+    started = time.time()
     sent = lab.send(message, sender=ALICE, to=BOB)
     print(f"alice submitted {len(message):,} bytes; {sent.host} said: {sent.reply}")
     first = sent.wait()[BOB]
+    _tell_way(lab, sent.queue_id, started)
     intact = _report(lab, first, message)
 
     swaks = lab.exec("alice", *_swaks(lab), stdin=b"", timeout_s=30)
@@ -72,6 +76,14 @@ def _swaks(lab: Lab) -> list[str]:
     ]
     account = ["--auth", "PLAIN", "--auth-user", ALICE, "--auth-password", "alice"]
     return ["swaks", *submission, *account, "--from", ALICE, "--to", BOB, "--h-Subject", "From swaks"]
+
+
+def _tell_way(lab: Lab, queue_id: str, started: float) -> None:
+    """Print what the services told of the message."""
+    names = {str(interface.address.ip): interface.host for interface in assign(lab.plan).interfaces}
+    steps = account(read_events(lab.run), queue_id=queue_id, started=started, settled=True, names=names)
+    for step in steps:
+        print(f"  {step.ms:8.1f} ms  {step.host:<9} {step.text}")
 
 
 def _report(lab: Lab, outcome: Outcome, message: bytes | None) -> bool:

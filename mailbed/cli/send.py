@@ -1,0 +1,67 @@
+"""`mailbed send`: a message through a running lab."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mailbed.cli import messages, output
+from mailbed.cli.delivery import deliver
+from mailbed.cli.options import Json, Recipients, RunningLab, Sender, Timeout
+from mailbed.cli.run import tell_account
+
+EXAMPLES = (
+    "mailbed send                                     a sample message",
+    "mailbed send letter.eml --from alice@example.com --to bob@example.org",
+    "mailbed send letter.eml --host alice --from ceo@example.com",
+    "python -m mailbed.sample --attachment 1000000 | mailbed send - --no-wait",
+)
+
+
+def send(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE", help="A message; - is standard input (default: a sample).", show_default=False
+        ),
+    ] = None,
+    sender: Sender = None,
+    to: Recipients = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host",
+            metavar="HOST",
+            help="Whose mail client submits it (default: the sender's).",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for what comes of it.")] = True,
+    timeout: Timeout = 60.0,
+    lab: RunningLab = None,
+    json: Json = False,
+) -> None:
+    """Send a message through a running lab.
+
+    It is submitted on its sender's host, and what came of it is told.
+    The exit status is 0 if it was delivered to every recipient; with --no-wait, if the submission server
+    took it.
+    """
+    from mailbed.lab import Lab
+
+    letter = messages.read_message(file) if file is not None else None
+    with Lab.attach(lab) as handle:
+        author, readers = messages.envelope(handle.plan, sender, to, host)
+        letter = letter or messages.sample(author, readers, handle.seed)
+        with output.Progress() as progress:
+            progress.show(f"waiting for what comes of {letter.name}")
+            delivery = deliver(handle, letter, author, readers, host=host, timeout_s=timeout if wait else 0.0)
+        if json:
+            output.document({"lab": handle.name, **delivery.document(handle.run)})
+        elif wait or delivery.reason:
+            tell_account(handle.plan, handle.run, delivery)
+        else:
+            output.say(f"message {delivery.number}: {delivery.host} said: {delivery.reply}")
+    taken = not delivery.reason and "refused" not in [each.state for each in delivery.outcomes.values()]
+    raise typer.Exit(0 if (delivery.outcome == "delivered" if wait else taken) else 1)

@@ -1,0 +1,68 @@
+"""Which hosts a pattern means. HOST takes shell patterns: `corp-*`, `[ab]-root`, `*`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from itertools import product
+from typing import TYPE_CHECKING
+
+from mailbed.errors import UsageError
+
+if TYPE_CHECKING:
+    from topologies.plan import Plan
+
+
+def hosts(plan: Plan, pattern: str) -> list[str]:
+    """Return the hosts of the plan that a pattern means, in the plan's order. Raises: UsageError."""
+    names = [host.name for host in plan.hosts]
+    return _matching(names, pattern, f"host {pattern} in {plan.name}")
+
+
+def fault_targets(plan: Plan, kind: str, arguments: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the targets that the arguments of `fault add KIND` mean, patterns filled in.
+
+    A kind that nobody knows, and a wrong number of arguments, are for the lab to refuse.
+    Raises: UsageError if a pattern means nothing.
+    """
+    if kind == "host-down":
+        # Several hosts may be named: each is a fault of its own.
+        found = [name for argument in arguments for name in hosts(plan, argument)]
+        return [(name,) for name in dict.fromkeys(found)] or [()]
+    if kind == "service-down" and len(arguments) == 2:
+        return _services(plan, *arguments)
+    if kind == "link-down" and len(arguments) == 2:
+        return _links(plan, *arguments)
+    return [tuple(arguments)]
+
+
+def _services(plan: Plan, host: str, role: str) -> list[tuple[str, ...]]:
+    chosen = hosts(plan, host)
+    # A mail client is a role, but nothing that runs and could be killed.
+    running = [(found.name, each.kind) for found, each in plan.roles() if each.kind != "mail-client"]
+    here = [(name, kind) for name, kind in running if name in chosen and fnmatchcase(kind, role)]
+    if not here:
+        roles = ", ".join(dict.fromkeys(kind for name, kind in running if name in chosen))
+        raise UsageError(f"no service {role} on {host}; there is {roles or 'none'}")
+    return list(dict.fromkeys(here))
+
+
+def _links(plan: Plan, a: str, b: str) -> list[tuple[str, ...]]:
+    names = [host.name for host in plan.hosts] + [network.name for network in plan.networks]
+    ends = [_matching(names, pattern, f"host or network {pattern} in {plan.name}") for pattern in (a, b)]
+    linked = {frozenset((link.a, link.b)) for link in plan.links}
+    found = [pair for pair in product(*ends) if frozenset(pair) in linked]
+    if not found:
+        raise UsageError(f"there is no link between {a} and {b} in {plan.name}")
+    return list(found)
+
+
+def _matching(names: Iterable[str], pattern: str, what: str) -> list[str]:
+    names = list(names)
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        near = difflib.get_close_matches(pattern, names, n=2, cutoff=0.6)
+        hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(names)}"
+        raise UsageError(f"there is no {what}{hint}")
+    return found
