@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +51,14 @@ def moments(times: int, subject: str) -> Iterator[float]:
     """Yield delays (s): one in three after the lab is up, the others over the time that it takes to start."""
     rng = random.Random(f"{subject} {times}")
     for number in range(times):
-        yield rng.uniform(0.8, 1.6) if number % 3 == 2 else rng.uniform(0.0, 0.7)
+        yield rng.uniform(0.6, 1.2) if number % 3 == 2 else rng.uniform(0.0, 0.3)
+
+
+def check_phases(hit: Counter[str], times: int) -> None:
+    """Check that enough tries hit a lab while it started, and enough one that was up."""
+    print(dict(hit))
+    if times >= 50:
+        assert min(hit["starting"], hit["running"]) >= 5
 
 
 def witness(name: str, run: Path) -> Witness:
@@ -74,6 +82,7 @@ def own(name: str, run: Path, *options: str) -> subprocess.Popen[str]:
 @TIMES
 def test_the_owner_is_killed(tmp_path: Path, times: int) -> None:
     """Nothing but the run directory is left of a lab whose owner was killed, whenever that was."""
+    hit: Counter[str] = Counter()
     for number, moment in enumerate(moments(times, "owner")):
         name, run = f"owned-{os.getpid()}-{number}", tmp_path / str(number)
         seen = witness(name, run)
@@ -81,8 +90,11 @@ def test_the_owner_is_killed(tmp_path: Path, times: int) -> None:
             time.sleep(moment)
             seen.look()
             owner.kill()
+            assert owner.stdout is not None
+            hit["running" if "up\n" in owner.stdout.read() else "starting"] += 1
         seen.wait_until_gone()
         assert (run / "plan.toml").exists() or moment < 0.3
+    check_phases(hit, times)
 
 
 def test_a_child_of_the_owner_does_not_keep_the_lab(tmp_path: Path) -> None:
@@ -143,6 +155,7 @@ class Starting:
 )
 def test_a_vital_process_is_killed(lab_factory: LabFactory, tmp_path: Path, number: int, times: int) -> None:
     """The lab ends, nothing of it is left, and its owner hears of it in one line."""
+    hit: Counter[str] = Counter()
     for turn, moment in enumerate(moments(times, f"process {number}")):
         name, run = f"vital-{os.getpid()}-{number}-{turn}", tmp_path / f"run-{turn}"
         seen = witness(name, run)
@@ -157,7 +170,9 @@ def test_a_vital_process_is_killed(lab_factory: LabFactory, tmp_path: Path, numb
         else:
             assert isinstance(failed, StartFailed)
             assert "\n" not in str(failed)
+        hit["starting" if failed else "running"] += 1
         seen.wait_until_gone()
+    check_phases(hit, times)
 
 
 @TIMES
@@ -166,7 +181,7 @@ def test_a_service_is_killed(lab_factory: LabFactory, tmp_path: Path, times: int
 
     Killed before it was ready, it is the reason why the lab did not start, and then nothing is left.
     """
-    rng = random.Random(times)
+    rng, hit = random.Random(times), Counter[str]()
     for turn, moment in enumerate(moments(times, "service")):
         host, role = rng.choice(SERVICES)
         name, run = f"service-{os.getpid()}-{turn}", tmp_path / f"run-{turn}"
@@ -181,7 +196,9 @@ def test_a_service_is_killed(lab_factory: LabFactory, tmp_path: Path, times: int
         else:
             assert isinstance(failed, StartFailed)
             assert f"{host}/{role}" in str(failed)
+        hit["starting" if failed else "running"] += 1
         seen.wait_until_gone()
+    print(dict(hit))
 
 
 def ended_services(lab: Lab) -> list[dict[str, object]]:

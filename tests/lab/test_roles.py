@@ -89,11 +89,12 @@ def test_a_program_that_says_when_it_is_ready(lab_factory: LabFactory) -> None:
 
 
 def test_a_program_that_goes_into_the_background(lab_factory: LabFactory) -> None:
-    """A service is what stays in the foreground: a program that leaves a child and ends has ended."""
-    leave = program("import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(1)")
+    """A service is what stays in the foreground: when that ends, what it left behind is killed."""
+    leave = program("import subprocess, time; subprocess.Popen(['sleep', '4711']); time.sleep(1)")
     lab = lab_factory(pair(leave))
     until(lambda: [row["state"] for row in lab.ps()] == ["dead"] or None, 15)
     assert "ended with status 0" in lab.ps()[0]["reason"]
+    until(lambda: lab.exec("one", "pgrep", "-f", "sleep 4711").returncode == 1 or None)
 
 
 def test_a_plan_from_a_file(lab_factory: LabFactory, tmp_path: Path) -> None:
