@@ -1,5 +1,7 @@
 """The errors of the services.
 
+Each message is one line, for the person who asked.
+
     ServiceError
     └── ConfigError     a configuration that cannot be served: the message names the file and the key
 """
