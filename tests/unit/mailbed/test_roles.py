@@ -1,0 +1,229 @@
+"""From roles to services: what is rendered is what the services load."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from mailbed import roles
+from mailbed.errors import UsageError
+from mailbed.roles.service import Service, World
+from services.dns import authoritative, recursive
+from services.smtp.config import MtaConfig
+from tests.unit.topologies.plans import plans, small
+from topologies import minimal
+from topologies.check import check
+from topologies.plan import Command, Exchanger, Host, MailRoute, MailServer, Plan, Role, User
+
+RUN = Path("/run/mailbed-test")
+
+
+def world(plan: Plan, run: Path = RUN, **fields: Any) -> World:
+    """The derived world of a plan."""
+    return World(plan=plan, seed=7, run=run, **fields)
+
+
+def rendered(plan: Plan, key: str, **fields: Any) -> tuple[Service, dict[str, Any]]:
+    """A service by its key, HOST/ROLE, with its configuration."""
+    service = next(found for found in roles.services(world(plan, **fields)) if found.key == key)
+    return service, tomllib.loads(service.files[service.config])
+
+
+def with_role(host: str, *new: Role) -> Plan:
+    """The small plan with other roles on one of its hosts; it is still without mistakes."""
+    hosts = tuple(dataclasses.replace(h, roles=new) if h.name == host else h for h in small().hosts)
+    plan = small(hosts=hosts)
+    check(plan)
+    return plan
+
+
+def test_every_role_becomes_a_service() -> None:
+    """Services come in the order of the plan, each run by a module; a mail client runs only when it sends."""
+    made = roles.services(world(minimal.build()))
+    assert [(service.key, service.module) for service in made] == [
+        ("alice/mail-client", None),
+        ("corp-mta/mail-server", "services.smtp.mta"),
+        ("corp-dns/resolver", "services.dns.recursive"),
+        ("a-root/name-server", "services.dns.authoritative"),
+        ("tld-ns/name-server", "services.dns.authoritative"),
+        ("auth-ns/name-server", "services.dns.authoritative"),
+        ("rcpt-mx/mail-server", "services.smtp.mta"),
+        ("rcpt-dns/resolver", "services.dns.recursive"),
+        ("bob/mail-client", None),
+    ]
+    assert [service.host for service in made if service.certificate] == ["corp-mta", "rcpt-mx"]
+
+
+def load_all(plan: Plan, run: Path) -> dict[str, object]:
+    """Write every service's files as the lab does, and load each configuration with its module."""
+    loaded: dict[str, object] = {}
+    for service in roles.services(world(plan, run)):
+        directory = run / "hosts" / service.host
+        for name, text in service.files.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        if service.module is not None:
+            loaded[service.key] = importlib.import_module(service.module).load(directory / service.config)
+    return loaded
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(plans())
+def test_what_is_rendered_loads(plan: Plan) -> None:
+    """Whatever a plan says, each service loads its configuration, zones and hints as they were rendered."""
+    with tempfile.TemporaryDirectory() as directory:
+        for key, config in load_all(plan, Path(directory)).items():
+            if isinstance(config, authoritative.AuthoritativeConfig):
+                host = plan.host(key.partition("/")[0])
+                served = {origin for role in host.roles for origin in getattr(role, "zones", ())}
+                assert len(authoritative.load_zones(config)) == len(served)
+            elif isinstance(config, recursive.RecursiveConfig):
+                assert len(recursive.load_hints(config.hints).hosts) == len(plan.servers_of("."))
+
+
+def test_a_mail_server_is_what_its_role_says(tmp_path: Path) -> None:
+    """The MTA holds its domains' mailboxes and users, asks its resolver, and submission needs TLS."""
+    config = load_all(minimal.build(), tmp_path)["corp-mta/mail-server"]
+    assert isinstance(config, MtaConfig)
+    assert (config.hostname, config.host, config.seed) == ("corp-mta.example.com", "corp-mta", 7)
+    assert config.nameservers == ("198.18.1.12",)
+    assert [(domain.name, domain.kind) for domain in config.domains] == [("example.com", "local")]
+    assert [user.address for user in config.users] == ["alice@example.com", "carol@example.com"]
+    assert config.submission_port == 587
+    assert config.tls is not None
+    assert config.tls.cert == tmp_path / "tls" / "corp-mta.example.com.pem"
+
+
+def test_an_exchanger_without_mailboxes_relays() -> None:
+    """A host that is a domain's MX and does not hold its mailboxes accepts its mail and passes it on."""
+    mx2 = Host(name="mx2", fqdn="mx2.example.org", roles=(MailServer(),), resolver="ns")
+    (domain,) = small().domains
+    exchangers = (*domain.exchangers, Exchanger(host="mx2", preference=20))
+    plan = small(
+        hosts=(*small().hosts, mx2),
+        links=(*small().links, dataclasses.replace(small().links[-1], a="mx2")),
+        domains=(dataclasses.replace(domain, exchangers=exchangers),),
+    )
+    check(plan)
+    service, config = rendered(plan, "mx2/mail-server")
+    assert config["domains"] == [{"name": "example.org", "kind": "relay"}]
+    assert config["users"] == []
+    assert "submission_port" not in config
+    assert not service.certificate
+
+
+def test_who_may_relay_is_a_list_of_prefixes() -> None:
+    """Networks and hosts that may relay become prefixes: nobody writes an address twice."""
+    role = MailServer(submission=True, mailboxes=("example.org",), relay_from=("lan", "core"))
+    _, config = rendered(with_role("mx", role), "mx/mail-server")
+    assert config["relay_from"] == ["198.18.1.0/24", "198.18.1.1/32", "198.19.0.3/32"]
+
+
+def test_routes_name_domains() -> None:
+    """A route goes to domains, whose MX is looked up, as the plan has it."""
+    routes = (MailRoute(domain="*", via=("isp.example.net", "other.example.net")),)
+    role = MailServer(submission=True, mailboxes=("example.org",), routes=routes)
+    _, config = rendered(with_role("mx", role), "mx/mail-server", time_scale=60.0)
+    assert config["routes"] == [{"domain": "*", "via": ["isp.example.net", "other.example.net"]}]
+    assert config["time_scale"] == 60.0
+
+
+def test_a_mail_client_knows_its_users_password() -> None:
+    """The MUA submits to its server by name, as its user, with the password that the server knows."""
+    (domain,) = small().domains
+    users = (User(local="bob", password="hunter2"),)
+    plan = small(domains=(dataclasses.replace(domain, users=users),))
+    _, mua = rendered(plan, "bob/mail-client")
+    _, mta = rendered(plan, "mx/mail-server")
+    assert (mua["server"], mua["username"]) == ("mx.example.org", "bob@example.org")
+    assert {"address": mua["username"], "password": mua["password"]} in mta["users"]
+    assert mua["ca_file"] == str(RUN / "tls" / "ca.pem")
+
+
+COMMAND = Command(
+    name="web",
+    command=("httpd", "-b", "${ADDRESS}", "${DIR}/web.conf"),
+    files={"web.conf": "name ${FQDN}\nhost ${NAME}\nprice $$5\n"},
+    ready="tcp:80",
+)
+
+
+def test_a_command_is_filled_in() -> None:
+    """Placeholders in the command and its files stand for what the plan derives."""
+    service, config = rendered(with_role("core", COMMAND), "core/web")
+    directory = RUN / "hosts" / "core"
+    assert service.module == "mailbed.daemon"
+    assert service.files["web.conf"] == "name core.example.org\nhost core\nprice $5\n"
+    assert config == {
+        "command": ["httpd", "-b", "198.18.1.1", f"{directory}/web.conf"],
+        "ready": "tcp:80",
+        "directory": str(directory),
+        "log": str(directory / "web.log"),
+    }
+
+
+@pytest.mark.parametrize("text", ["${PORT}", "$", "${name}"])
+def test_an_unknown_placeholder_is_a_mistake(text: str) -> None:
+    """A placeholder that there is not is told with its place and those that there are."""
+    command = dataclasses.replace(COMMAND, files={"web.conf": text})
+    with pytest.raises(UsageError) as caught:
+        roles.services(world(with_role("core", command)))
+    assert str(caught.value).startswith("host core: web.conf of web: ")
+    assert "${NAME}, ${FQDN}, ${ADDRESS}, ${DIR}" in str(caught.value)
+
+
+def test_somebody_else_does_the_job() -> None:
+    """NSD in place of our name server: that one role changes, and it serves the same zone files."""
+    plan = minimal.build()
+    other = roles.substitute(plan, {"a-root": "nsd"})
+    assert [h for h in other.hosts if h not in plan.hosts] == [other.host("a-root")]
+    assert other.host("a-root").roles[0].implementation == "nsd"
+    ours, _ = rendered(plan, "a-root/name-server")
+    theirs, config = rendered(other, "a-root/name-server")
+    assert theirs.module == "mailbed.daemon"
+    assert theirs.files["zones/root.zone"] == ours.files["zones/root.zone"]
+    assert config["command"][0] == "nsd"
+    assert "ip-address: 198.41.0.4" in theirs.files["nsd.conf"]
+    assert 'zonefile: "zones/root.zone"' in theirs.files["nsd.conf"]
+
+
+def test_the_first_role_that_can_be_is_replaced() -> None:
+    """Of several roles of a host the one that has such an implementation changes."""
+    other = roles.substitute(small(), {"ns": "nsd"})
+    assert [(role.kind, role.implementation) for role in other.host("ns").roles] == [
+        ("name-server", "nsd"),
+        ("resolver", "built-in"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"ghost": "nsd"}, "there is no host ghost in small"),
+        ({"mx": "nsd"}, "host mx has no role that 'nsd' implements"),
+        ({"ns": "magic"}, "host ns has no role that 'magic' implements"),
+        ({"core": "built-in"}, "host core has no role that 'built-in' implements"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_told(choices: dict[str, str], message: str) -> None:
+    """A host that is not there, or has no such role, is the caller's mistake."""
+    with pytest.raises(UsageError) as caught:
+        roles.substitute(small(), choices)
+    assert str(caught.value) == message
+
+
+def test_an_unknown_implementation_in_a_plan_is_told() -> None:
+    """A plan that names nobody who could do a job is refused with those who could."""
+    plan = with_role("mx", MailServer(submission=True, mailboxes=("example.org",), implementation="postfix"))
+    with pytest.raises(
+        UsageError, match="host mx: nobody called 'postfix' implements mail-server; there is built-in"
+    ):
+        roles.services(world(plan))
