@@ -188,7 +188,7 @@ def _without_kind(notice: dict[str, Any]) -> dict[str, Any]:
 
 def _copy(source: int, path: Path) -> int:
     """Copy an open file to a path; return its size."""
-    with open(source, "rb", closefd=True) as file, path.open("wb") as copy:
+    with open(source, "rb", closefd=False) as file, path.open("wb") as copy:
         if file.seekable():
             file.seek(0)
         while chunk := file.read(1 << 20):

@@ -18,8 +18,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,18 @@ async def _run(zygote: socket.socket, settings: Mapping[str, Any]) -> None:
     server.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What there is once the network is built."""
+
+    network: Network
+    services: Services
+    tracker: Tracker
+    outbox: Outbox
+    executions: Executions
+    faults: Faults
+
+
 class Supervisor:
     """The lab's state, and what can be asked of it."""
 
@@ -63,7 +75,7 @@ class Supervisor:
         self._record: dict[str, Any] = dict(record)
         self._events = EventLog(run / "events.jsonl")
         self._state = "new"
-        self._network: Network | None = None
+        self._parts: Parts | None = None
         self._recording = Recording(self._events)
         self._lock = asyncio.Lock()
         self.ended = asyncio.Event()
@@ -109,16 +121,14 @@ class Supervisor:
             await asyncio.to_thread(network.build)
         except TopologyError as error:
             raise LabError(str(error)) from error
-        self._network = network
         for feature, sentence in network.left_out.items():
             self._events.emit("", "", "left-out", feature=feature, sentence=sentence)
         built = time.monotonic()
         self._events.emit("", "", "starting", phase="services", count=len(call.params["services"]))
         await self._zygote.warm
         await self._recording.start(self._zygote, network, self._run)
-        self._services = Services(self._zygote, self._events, network.namespaces, call.params["services"])
-        self._prepare(network)
-        await self._services.start_all()
+        self._parts = self._make_parts(network, call.params["services"])
+        await self._parts.services.start_all()
         self._record |= {
             "state": "running",
             "left_out": network.left_out,
@@ -134,79 +144,79 @@ class Supervisor:
         self._events.emit("", "", "ready")
         return {"left_out": network.left_out, "timing": self._record["timing"]}
 
-    def _prepare(self, network: Network) -> None:
-        """Make what needs a network: the account of messages, faults, programs on hosts."""
-        plan = network.plan
+    def _make_parts(self, network: Network, entries: Sequence[Mapping[str, str]]) -> Parts:
+        plan, hosts = network.plan, network.namespaces
         where = {str(i.address.ip): i.host for i in network.addressing.interfaces}
         where |= {host.fqdn: host.name for host in plan.hosts}
-        self._tracker = Tracker(where)
-        self._events.subscribe(self._tracker.learn)
-        self._outbox = Outbox(
-            plan,
-            network.namespaces,
-            self._run,
-            zygote=self._zygote,
-            events=self._events,
-            tracker=self._tracker,
+        tracker = Tracker(where)
+        self._events.subscribe(tracker.learn)
+        services = Services(self._zygote, self._events, hosts, entries)
+        executions = Executions(self._zygote, hosts)
+        return Parts(
+            network=network,
+            services=services,
+            tracker=tracker,
+            outbox=Outbox(plan, hosts, self._run, zygote=self._zygote, events=self._events, tracker=tracker),
+            executions=executions,
+            faults=Faults(network, services, self._events, executions.kill_on),
         )
-        self._executions = Executions(self._zygote, network.namespaces)
-        self._faults = Faults(network, self._services, self._events, self._executions.kill_on)
 
     async def ps(self, _call: Call) -> object:
         """Every service: host, role, state, pid, memory."""
-        self._running()
-        return self._services.table()
+        return self._running().services.table()
 
     async def send(self, call: Call) -> object:
         """Submit a message (one descriptor) from `sender` to `recipients`, by the MUA of `host` if named."""
-        self._running()
+        outbox = self._running().outbox
         (message,) = call.take_fds(1)
-        host = call.params.get("host")
-        sent = await self._outbox.send(message, call.text("sender"), call.texts("recipients"), host)
+        try:
+            host = call.params.get("host")
+            sent = await outbox.send(message, call.text("sender"), call.texts("recipients"), host)
+        finally:
+            os.close(message)
         return {"number": sent.number, "place": sent.place, "reply": sent.reply, "refused": sent.refused}
 
     async def outcome(self, call: Call) -> object:
         """What became of message `number`, per recipient; waits up to `timeout_s` for all to be final."""
-        self._running()
-        found = await self._outbox.wait(int(call.number("number", 0)), call.number("timeout_s", 0))
+        outbox = self._running().outbox
+        found = await outbox.wait(int(call.number("number", 0)), call.number("timeout_s", 0))
         return {recipient: asdict(outcome) for recipient, outcome in found.items()}
 
     async def follow(self, call: Call) -> object:
         """The same for a message that `host` accepted under the queue id `id`, for `recipients`."""
-        self._running()
+        outbox = self._running().outbox
         place = (call.text("host"), call.text("id"))
-        found = await self._outbox.follow(place, call.texts("recipients"), call.number("timeout_s", 0))
+        found = await outbox.follow(place, call.texts("recipients"), call.number("timeout_s", 0))
         return {recipient: asdict(outcome) for recipient, outcome in found.items()}
 
     async def exec(self, call: Call) -> object:
         """Run `argv` on `host` with three descriptors as its streams; answer with its exit `status`."""
-        self._running()
-        streams = call.take_fds(3)
-        return await self._executions.run(call, streams)
+        executions = self._running().executions
+        return await executions.run(call, call.take_fds(3))
 
     async def signal(self, call: Call) -> object:
         """Send `signal` to the program that an `exec` with the same `token` on this connection started."""
-        self._executions.signal(call.connection, call.text("token"), int(call.number("signal", 15)))
+        executions = self._running().executions
+        executions.signal(call.connection, call.text("token"), int(call.number("signal", 15)))
         return {}
 
     async def fault_add(self, call: Call) -> object:
         """Put a fault in force: `kind` and `target`."""
-        self._running()
+        faults = self._running().faults
         async with self._lock:
-            return asdict(await self._faults.add(call.text("kind"), call.texts("target")))
+            return asdict(await faults.add(call.text("kind"), call.texts("target")))
 
     async def fault_list(self, _call: Call) -> object:
         """The faults in force."""
-        self._running()
-        return [asdict(fault) for fault in self._faults.active.values()]
+        return [asdict(fault) for fault in self._running().faults.active.values()]
 
     async def fault_clear(self, call: Call) -> object:
         """Take back fault `number`, or all of them (0)."""
-        self._running()
+        faults = self._running().faults
         number = int(call.number("number", 0))
         async with self._lock:
-            numbers = [number] if number else list(self._faults.active)
-            return [asdict(await self._faults.clear(each)) for each in numbers]
+            numbers = [number] if number else list(faults.active)
+            return [asdict(await faults.clear(each)) for each in numbers]
 
     async def subscribe(self, call: Call) -> object:
         """Send every event from now on as a notification `event`."""
@@ -222,7 +232,7 @@ class Supervisor:
 
     async def capture_tap(self, call: Call) -> object:
         """Open an AF_PACKET socket on `host` and pass it on, unbound; `interface` is checked, or chosen."""
-        network = self._running()
+        network = self._running().network
         host, interface = call.text("host"), call.text("interface", "")
         names = [found.name for found in network.addressing.of(host)]
         if not names:
@@ -243,7 +253,8 @@ class Supervisor:
             capture: dict[str, Any] = await self._recording.stop()
             capture.pop("kind", None)
             # Meanwhile: what is on disk is safe, and what is not was never acknowledged.
-            self._services.kill_all()
+            if self._parts is not None:
+                self._parts.services.kill_all()
             await self._recording.closed()
         except LabError as error:
             capture = {"incomplete": str(error)}
@@ -256,23 +267,24 @@ class Supervisor:
         return self._record
 
     def _messages(self) -> list[dict[str, Any]]:
-        if self._network is None or not hasattr(self, "_outbox"):
+        if self._parts is None:
             return []
+        tracker, outbox = self._parts.tracker, self._parts.outbox
         return [
             {
                 "number": sent.number,
                 "sender": sent.sender,
                 "size": sent.size,
                 "started": sent.started,
-                "outcomes": [asdict(outcome) for outcome in sent.outcomes(self._tracker).values()],
+                "outcomes": [asdict(outcome) for outcome in sent.outcomes(tracker).values()],
             }
-            for sent in self._outbox.sent.values()
+            for sent in outbox.sent.values()
         ]
 
-    def _running(self) -> Network:
-        if self._state != "running" or self._network is None:
+    def _running(self) -> Parts:
+        if self._state != "running" or self._parts is None:
             raise LabError(f"the lab is {self._state}, not running")
-        return self._network
+        return self._parts
 
     def _etc(self, hosts: list[str]) -> dict[str, dict[str, str]]:
         """Each host's own files for /etc, as the owner wrote them."""

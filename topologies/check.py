@@ -266,7 +266,8 @@ def _domains(plan: Plan) -> Iterator[str]:
             yield f"{what} has two primaries: {' and '.join(holders)} both hold its mailboxes"
         if domain.users and not holders:
             yield f"{what} has users, but no mail server holds its mailboxes"
-        for local, times in Counter(user.local for user in domain.users).items():
+        # Our servers compare local parts without case, as nearly all do.
+        for local, times in Counter(user.local.lower() for user in domain.users).items():
             if not _LOCAL_PART.fullmatch(local):
                 yield f"{what}: user {local!r} is no local part of an address"
             if times > 1:

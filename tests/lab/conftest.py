@@ -6,7 +6,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,15 @@ OTHER_USERS = ("mbtest", "nobody")
 """Who a second user may be; the first that this machine has."""
 
 AsOther = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where runs go that are given no directory: not into the checkout, which may be somebody else's."""
+    directory = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAILBED_RUNS", str(directory))
+        yield directory
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_what_is_rendered_loads(plan: Plan) -> None:
                 served = {origin for role in host.roles for origin in getattr(role, "zones", ())}
                 assert len(authoritative.load_zones(config)) == len(served)
             elif isinstance(config, recursive.RecursiveConfig):
-                assert len(recursive.load_hints(config.hints).hosts) == len(plan.servers_of("."))
+                assert len(recursive.load_hints(config.hints).servers) == len(plan.servers_of("."))
 
 
 def test_a_mail_server_is_what_its_role_says(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_mail_server_is_what_its_role_says(tmp_path: Path) -> None:
     assert (config.hostname, config.host, config.seed) == ("corp-mta.example.com", "corp-mta", 7)
     assert config.nameservers == ("198.18.1.12",)
     assert [(domain.name, domain.kind) for domain in config.domains] == [("example.com", "local")]
-    assert [user.address for user in config.users] == ["alice@example.com", "carol@example.com"]
+    assert [str(user.address) for user in config.users] == ["alice@example.com", "carol@example.com"]
     assert config.submission_port == 587
     assert config.tls is not None
     assert config.tls.cert == tmp_path / "tls" / "corp-mta.example.com.pem"

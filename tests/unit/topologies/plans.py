@@ -71,6 +71,11 @@ ZONES = (
     "in-addr.arpa",
 )
 _PLACES = ("nic.net", "example.org", "lab.example.org", "org")
+_FILLED_IN = st.lists(
+    st.sampled_from(["${NAME}", "${DIR}", "$$"])
+    | st.text(st.characters(codec="utf-8", exclude_characters="$")),
+    max_size=3,
+).map("".join)
 _POSITIVE = st.floats(min_value=0.001, max_value=1e6, allow_nan=False)
 _QUALITY: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
@@ -178,8 +183,8 @@ def _mail(draw: st.DrawFn, hosts: list[str]) -> dict[str, tuple[Role, ...]]:
     mail = MailServer(submission=True, mailboxes=("example.org",), relay_from=tuple(hosts[:1]), routes=routes)
     program = Command(
         name="program",
-        command=("true", draw(st.text(max_size=5))),
-        files=draw(st.dictionaries(st.sampled_from(["a", "etc/b.conf"]), st.text(max_size=20))),
+        command=("true", draw(_FILLED_IN)),
+        files=draw(st.dictionaries(st.sampled_from(["a", "etc/b.conf"]), _FILLED_IN)),
         ready=draw(st.sampled_from(["started", "tcp:25", "log:ready|up"])),
     )
     reader = MailClient(user="bob@example.org", server=hosts[1])
