@@ -231,7 +231,7 @@ class Lab(Handle):
         if isinstance(error, OSError):
             where = self._run or "its run directory"
             return StartFailed(f"cannot make the lab in {where}: {error.strerror or error}")
-        if not isinstance(error, LabEnded):
+        if not isinstance(error, LabEnded | NotRunning):
             return error
         refused = sandbox.why_refused()
         if refused is not None:
