@@ -50,11 +50,13 @@ def deliver(mailbox: Path, name: str, content: bytes) -> Path:
     """Put `content` into the mailbox under `name`: when this returns, it survives any crash.
 
     Returns the file, which may have lain there before. Makes the mailbox if it is missing.
-    Raises: OSError; then nothing of it is left.
+    Raises: OSError; then nothing of it is left, or it is found by the next try.
     """
     if not (mailbox / _SUBDIRECTORIES[-1]).is_dir():
         _make(mailbox)
     for known in _already(mailbox, name):
+        # It may be here because the sync below failed, or never came.
+        _sync_directory(known.parent)
         return known
     temporary, final = mailbox / "tmp" / name, mailbox / "new" / name
     try:

@@ -86,6 +86,10 @@ def parse_address(text: str) -> Address:
     # isprintable() also refuses the surrogates that stand for bytes which were no UTF-8.
     if not found or not text.isprintable():
         raise BadAddress(f"not a mailbox: {printable(text)}")
+    # RFC 5321 §4.5.3.1 asks for 64 and 255 octets and recommends to take more. But an address stands on one
+    # line of the header fields that servers add, and a line has at most 998 (RFC 5322 §2.1.1).
+    if len(found["local"].encode()) > 255:
+        raise BadAddress("the local part has more than 255 octets")
     if len(found["domain"]) > 255:
         raise BadAddress("the domain has more than 255 characters")
     return Address(local=found["local"], domain=found["domain"])

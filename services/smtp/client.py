@@ -59,7 +59,7 @@ def mail_parameters(
     """
     parameters = []
     limit = offered.get("size", "")
-    if limit.isdigit() and 0 < int(limit) < len(content):
+    if limit.isascii() and limit.isdigit() and 0 < int(limit) < len(content):
         reply = Reply(552, "5.3.4", f"message of {len(content)} bytes exceeds the server's limit of {limit}")
         return [], dict.fromkeys(recipients, reply)
     if "size" in offered:
@@ -101,7 +101,7 @@ class ClientSession:
             await _greet(client)
         except aiosmtplib.SMTPResponseException as error:
             client.close()
-            raise Unreachable(parse_reply(error.code, error.message)) from error
+            raise Unreachable(_failure(error)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             client.close()
             raise Unreachable(Reply(451, "4.4.1", f"{address}: {reason(error)}")) from error
@@ -130,7 +130,7 @@ class ClientSession:
         try:
             await self._transact(envelope, content, replies)
         except aiosmtplib.SMTPResponseException as error:
-            _rest(envelope, replies, parse_reply(error.code, error.message))
+            _rest(envelope, replies, _failure(error))
         except (aiosmtplib.SMTPException, OSError) as error:
             _rest(envelope, replies, Reply(451, "4.4.2", f"the session broke: {reason(error)}"))
         return {recipient: replies[recipient] for recipient in envelope.recipients}
@@ -170,6 +170,15 @@ async def _greet(client: aiosmtplib.SMTP) -> None:
         if not client.is_connected:
             raise
         await client.helo()
+
+
+def _failure(error: aiosmtplib.SMTPResponseException) -> Reply:
+    """Return the reply that stopped a session; never a positive one, for nothing was handed over."""
+    reply = parse_reply(error.code, error.message)
+    if reply.positive:
+        # In the wrong place: `250` as a greeting, or to DATA before any message was sent.
+        return Reply(451, "4.5.0", f"unexpected reply: {reply}")
+    return reply
 
 
 def _recipient_reply(reply: Reply) -> Reply:

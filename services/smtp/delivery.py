@@ -105,16 +105,16 @@ class Runner:
     async def _attempt(self, message: QueuedMessage) -> None:
         now = self._clock()
         due = [recipient for recipient in message.recipients if recipient.due <= now]
-        groups, failed = self._grouped(due)
-        for failures in await asyncio.gather(
-            *(self._serve(message, hop, group) for hop, group in groups.items())
-        ):
-            failed += failures
         try:
+            groups, failed = self._grouped(due)
+            for failures in await asyncio.gather(
+                *(self._serve(message, hop, group) for hop, group in groups.items())
+            ):
+                failed += failures
             if failed:
                 await self._ledger.bounce(message, await self._queue.content(message.id), failed)
         except Exception as error:
-            await self._postpone(message, (outcome.recipient for outcome in failed), error)
+            await self._postpone(message, due, error)
         self._queue.release(message.id)
 
     def _grouped(self, due: Iterable[Recipient]) -> tuple[dict[NextHop, list[Recipient]], list[Outcome]]:
@@ -155,7 +155,7 @@ class Runner:
             reply = Reply(451, "4.3.0", "internal error")
         waiting = {recipient.address for recipient in self._queue.waiting(message.id)}
         rest = [recipient for recipient in recipients if recipient.address in waiting]
-        await self._ledger.settle(message, outcomes(rest, reply))
+        await self._ledger.postpone(message, outcomes(rest, reply))
 
     async def _file(
         self, message: QueuedMessage, content: bytes, mailbox: Mailbox, group: Sequence[Recipient]

@@ -19,6 +19,10 @@ from services.smtp.message import QueuedMessage
 from services.smtp.replies import Reply
 from services.smtp.trace import date_text, header_section
 
+# Folded at the hard limit only (RFC 5322 §2.1.1): at 78 the email package would make encoded words of a
+# long address, and so another address.
+_POLICY = SMTP.clone(max_line_length=998)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -40,7 +44,7 @@ def notification(
 ) -> bytes:
     """Return the notification to the sender of `message`, to be queued under `queue_id`, lines in CRLF."""
     report = MIMEMultipart("report", report_type="delivery-status", boundary=f"{queue_id}/{hostname}")
-    report.policy = SMTP.clone(utf8=True) if message.smtputf8 else SMTP
+    report.policy = _POLICY.clone(utf8=message.smtputf8)
     report["From"] = f"MAILER-DAEMON@{hostname}"
     report["To"] = f"<{message.sender}>"
     report["Subject"] = "Undelivered Mail Returned to Sender"

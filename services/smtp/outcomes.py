@@ -97,6 +97,16 @@ class Ledger:
         self._tell_deferred(message, postponed)
         return failed
 
+    async def postpone(self, message: QueuedMessage, results: Sequence[Outcome]) -> None:
+        """Try recipients again later, however old the message is: this host could not do its part.
+
+        Were they left due, the queue would hand the message out again at once, and so without end.
+        """
+        postponed = [self._postponed(message, outcome) for outcome in results]
+        if postponed:
+            await self._queue.record(message.id, postponed)
+        self._tell_deferred(message, postponed)
+
     async def bounce(self, message: QueuedMessage, content: bytes, failed: Sequence[Outcome]) -> None:
         """Tell the sender, then close the failed recipients; nobody is told of a failed notification."""
         try:
@@ -104,9 +114,7 @@ class Ledger:
         except SpoolUnavailable as error:
             # There is no room to tell the sender. The recipients stay due, and so will fail again.
             reply = Reply(451, "4.3.1", str(error))
-            postponed = [self._postponed(message, replace(outcome, reply=reply)) for outcome in failed]
-            await self._queue.record(message.id, postponed)
-            self._tell_deferred(message, postponed)
+            await self.postpone(message, [replace(outcome, reply=reply) for outcome in failed])
             return
         closed = [
             Progress(recipient=outcome.recipient.address, fate="bounced", reply=str(outcome.reply))

@@ -186,9 +186,12 @@ class Queue:
             if finished:
                 await self._in_thread(lambda: self._spool.remove(queue_id))
                 del self._messages[queue_id]
+                self._unwritten.pop(queue_id, None)
             elif steps:
                 await self._in_thread(lambda: self._spool.append(queue_id, steps))
         except SpoolUnavailable as error:
+            if queue_id not in self._messages:
+                return  # Another hop was the last one, and has removed the file meanwhile.
             log.error("%s: progress not written yet: %s", queue_id, error)
             self._unwritten[queue_id] = steps + self._unwritten.get(queue_id, [])
             if not self._closed:

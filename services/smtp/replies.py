@@ -10,8 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from services.smtp.address import printable
+
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 _QUEUED_AS = re.compile(r"\b(?:queued as|id=|queued \()\s*<?([A-Za-z0-9._+-]+)", re.IGNORECASE)
+
+# RFC 5321 §4.5.3.1.5 gives a reply line 512 octets.
+_MAX_TEXT = 512
 
 # What RFC 2034 §3 asks of a reply that says nothing more precise, by its code.
 _DEFAULT_ENHANCED = {
@@ -76,7 +81,9 @@ class Reply:
 def parse_reply(code: int, message: str) -> Reply:
     """Return the reply of another server, its lines joined and its enhanced code told apart.
 
-    A code outside 200 to 599 is no SMTP: it becomes a temporary failure, `451 4.5.0`.
+    A code outside 200 to 599 is no SMTP: it becomes a temporary failure, `451 4.5.0`. What is no text
+    (bytes that are no UTF-8, control characters) is escaped, and a very long text is cut, since the reply
+    goes on into events, the queue and notifications.
     """
     enhanced, texts = "", []
     for line in message.splitlines():
@@ -85,7 +92,9 @@ def parse_reply(code: int, message: str) -> Reply:
             enhanced = enhanced or found[1]
             line = line[found.end() :]
         texts.append(line.strip())
-    text = " ".join(part for part in texts if part)
+    text = printable(" ".join(part for part in texts if part))
+    if len(text) > _MAX_TEXT:
+        text = text[:_MAX_TEXT] + "..."
     if not 200 <= code < 600:
         return Reply(451, "4.5.0", f"not an SMTP reply: {text}")
     return Reply(code, enhanced, text)

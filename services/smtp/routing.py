@@ -21,6 +21,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
 from typing import Protocol
 
 from services.smtp.address import Address
@@ -44,6 +45,12 @@ class NoSuchUser(RoutingError):
     """The domain is local and the user is not known: a mailbox that was removed while mail waited for it."""
 
     enhanced_code = "5.1.1"
+
+
+class BadLiteral(RoutingError):
+    """The address literal is no IPv4 address, and nothing else can be connected to."""
+
+    enhanced_code = "5.1.2"
 
 
 class Resolver(Protocol):
@@ -87,7 +94,7 @@ def route_table(routes: Sequence[Route]) -> dict[str, tuple[str, ...]]:
 def next_hop(recipient: Address, *, directory: Directory, routes: Mapping[str, tuple[str, ...]]) -> NextHop:
     """Return where mail for `recipient` goes from here.
 
-    Raises: NoSuchUser for an unknown one at a local domain.
+    Raises: NoSuchUser for an unknown one at a local domain, BadLiteral.
     """
     if directory.is_local(recipient):
         mailbox = directory.mailbox(recipient)
@@ -95,9 +102,20 @@ def next_hop(recipient: Address, *, directory: Directory, routes: Mapping[str, t
             raise NoSuchUser(f"<{recipient}>: no such user here")
         return mailbox
     if recipient.literal:
+        # Anything else would be taken for a host name, and looked up past DNS as this service asks it.
+        if not _is_ipv4(recipient.literal):
+            raise BadLiteral(f"<{recipient}>: not the literal of an IPv4 address")
         return Remote(literal=recipient.literal)
     domain = recipient.canonical.domain
     return Remote(domains=routes.get(domain) or routes.get("*") or (domain,))
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True
 
 
 async def targets(

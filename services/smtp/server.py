@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 _PIECE = 65536
 _MAX_RECIPIENTS = 1000
 _HELO_NAME = re.compile(r"[A-Za-z0-9._\-]+|\[[0-9A-Za-z.:\-]+\]")
+_MAX_HELO_NAME = 255  # RFC 5321 §4.5.3.1.2; it stands on one line of Received
 _GREETING = "ESMTP Mailbed"
 
 
@@ -190,7 +191,7 @@ class ServerSession(SMTP):
         await self._greet(hostname, extended=True)
 
     async def _greet(self, name: str | None, *, extended: bool) -> None:
-        if not name or not _HELO_NAME.fullmatch(name):
+        if not name or len(name) > _MAX_HELO_NAME or not _HELO_NAME.fullmatch(name):
             await self.push("501 5.5.4 a host name or an address literal is needed")
             return
         self.envelope = _Transaction()

@@ -182,7 +182,8 @@ class Spool:
     def _set_aside(self, path: Path, reason: str) -> Path:
         place = self._corrupt / path.name
         os.replace(path, place)
-        place.with_name(f"{place.name}.reason").write_text(reason + "\n", encoding="utf-8")
+        with suppress(OSError):  # A full disk must not keep the server from starting.
+            place.with_name(f"{place.name}.reason").write_text(reason + "\n", encoding="utf-8")
         return place
 
 

@@ -103,3 +103,24 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list((tmp_path / "example.org/bob/tmp").iterdir())
     assert list_messages(tmp_path, "example.org", "bob") == []
     put(tmp_path)
+
+
+def test_a_directory_that_could_not_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated delivery that finds its file syncs the directory, for the first may have failed there."""
+    put(tmp_path, number=1)
+    synced: list[str] = []
+    fsync, broken = os.fsync, True
+
+    def counted(fd: int) -> None:
+        place = os.readlink(f"/proc/self/fd/{fd}")
+        if broken and place.endswith("/new"):
+            raise OSError(errno.EIO, "Input/output error")
+        synced.append(place)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    with pytest.raises(OSError, match="Input/output error"):
+        put(tmp_path)
+    broken = False
+    file = put(tmp_path)
+    assert str(file.parent) in synced

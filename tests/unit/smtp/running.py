@@ -205,7 +205,7 @@ class ScriptedServer:
                     reply = self.replies.get("message", "250 2.0.0 Ok: queued as SCRIPTED")
                 if not reply:
                     break
-                writer.write(reply.encode() + b"\r\n")
+                writer.write(reply.encode("utf-8", "surrogateescape") + b"\r\n")
                 if line == "QUIT":
                     break
         writer.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -189,3 +191,35 @@ def test_a_finished_message_leaves(tmp_path: Path) -> None:
             assert not list((tmp_path / "queue").iterdir())
 
     asyncio.run(main())
+
+
+def test_two_hops_that_end_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A record that reaches the disk after the one that closed the message finds it gone, and rests."""
+    addresses = ["bob@example.org", "dave@example.org"]
+
+    class Slow(Spool):
+        """The first record waits until the message has been removed."""
+
+        removed = threading.Event()
+
+        def append(self, message_id: str, progress: list[Progress]) -> None:
+            self.removed.wait(10)
+            super().append(message_id, progress)
+
+        def remove(self, message_id: str) -> None:
+            super().remove(message_id)
+            self.removed.set()
+
+    async def main() -> None:
+        problems: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        async with opened(tmp_path, spool=Slow(tmp_path)) as queue:
+            message = await put(queue, *addresses)
+            done = [Progress(recipient=address, fate="relayed", reply="250 ok") for address in addresses]
+            await asyncio.gather(*(queue.record(message.id, [step]) for step in done))
+            assert len(queue) == 0
+        gc.collect()
+        assert not problems
+
+    asyncio.run(main())
+    assert not caplog.records

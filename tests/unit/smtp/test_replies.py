@@ -19,6 +19,8 @@ from services.smtp.replies import Reply, parse_reply, with_enhanced_code
         (550, "5.1.1x", "550 5.1.1x", ""),
         (-1, "HTTP/1.0", "451 4.5.0 not an SMTP reply: HTTP/1.0", ""),
         (150, "x", "451 4.5.0 not an SMTP reply: x", ""),
+        (550, "na\udce9ve\x1b[3m", "550 na\\udce9ve\\x1b[3m", ""),
+        (550, "x" * 600, f"550 {'x' * 512}...", ""),
     ],
 )
 def test_replies_of_other_servers(code: int, message: str, reply: str, queue_id: str) -> None:

@@ -59,6 +59,7 @@ def converse(directory: Path, *transcripts: str, **values: Any) -> Events:
     [
         pytest.param("C: MAIL FROM:<a@b.c>\nS: 503 5.5.1 *send HELO first", id="HELO is needed"),
         pytest.param("C: HELO a b\nS: 501 5.5.4 *", id="a name of two words"),
+        pytest.param(f"C: HELO {'a' * 256}\nS: 501 5.5.4 *", id="a name too long for a line of Received"),
         pytest.param(
             "C: HELO c.example\nS: 250 mx.example.org\nC: MAIL FROM:<a@b.c> SIZE=1\nS: 555 5.5.4 *",
             id="no parameters without EHLO",
