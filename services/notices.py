@@ -12,11 +12,16 @@ order, until the socket takes them again.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import logging
 import socket
 import sys
 from collections import deque
 from typing import Protocol, TextIO
+
+
+_log = logging.getLogger(__name__)
 
 
 class Notices(Protocol):
@@ -65,7 +70,11 @@ class SocketNotices:
             except BlockingIOError:
                 asyncio.get_running_loop().add_writer(self._socket, self._resume)
                 return
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.EMSGSIZE:
+                    # One that no datagram holds (a thousand long recipients) must not take the others with it.
+                    _log.error("an event of %d bytes is too large to be told", len(self._waiting.popleft()))
+                    continue
                 # Nobody listens any more: the lab is ending and this process with it.
                 self._waiting.clear()
                 return
