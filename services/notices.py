@@ -20,7 +20,6 @@ import sys
 from collections import deque
 from typing import Protocol, TextIO
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -72,7 +71,7 @@ class SocketNotices:
                 return
             except OSError as error:
                 if error.errno == errno.EMSGSIZE:
-                    # One that no datagram holds (a thousand long recipients) must not take the others with it.
+                    # One that no datagram holds (a thousand recipients) must not take the others with it.
                     _log.error("an event of %d bytes is too large to be told", len(self._waiting.popleft()))
                     continue
                 # Nobody listens any more: the lab is ending and this process with it.
