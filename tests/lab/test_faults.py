@@ -19,6 +19,11 @@ QUICKLY = pytest.mark.topology("minimal", time_scale=600)
 """Retry intervals of minutes become fractions of a second."""
 
 
+def answers(lab: Lab) -> bool:
+    """Whether rcpt-mx answers one of bob's three pings: ARP that failed is tried again after a second."""
+    return lab.exec("bob", "ping", "-c3", "-W1", "198.18.2.10").returncode == 0
+
+
 def state(sent: SentMessage, to: str = BOB, timeout_s: float = 0) -> str:
     return sent.wait(timeout_s)[to].state
 
@@ -36,7 +41,7 @@ def test_a_host_is_down_and_up_again(lab: Lab) -> None:
         until(lambda: state(sent) == "deferred" or None, 60)
         assert sent.wait(0)[BOB].host == "corp-mta"
         assert list((lab.run / "hosts" / "corp-mta" / "spool").rglob(f"*{sent.queue_id}*"))
-        assert lab.exec("bob", "ping", "-c1", "-W1", "198.18.2.10").returncode != 0
+        assert not answers(lab)
     assert states(lab, "rcpt-mx") == {"ready"}
     assert state(sent, timeout_s=60) == "delivered"
     assert not list((lab.run / "hosts" / "corp-mta" / "spool").rglob(f"*{sent.queue_id}*"))
@@ -60,7 +65,7 @@ def test_a_service_is_down_and_up_again(lab: Lab) -> None:
     fault = lab.fault("service-down", "rcpt-mx", "mail-server")
     sent = lab.send(TEXT, sender=ALICE, to=BOB)
     until(lambda: state(sent) == "deferred" or None, 60)
-    assert lab.exec("bob", "ping", "-c1", "-W1", "198.18.2.10").returncode == 0
+    assert answers(lab)
     with lab.fault("service-down", "corp-mta", "mail-server"):
         fault.clear()
         assert state(sent) == "deferred"
@@ -89,10 +94,10 @@ def test_faults_over_one_another(lab: Lab) -> None:
     assert states(lab, "rcpt-mx") == {"down"}
     service.clear()
     assert states(lab, "rcpt-mx") == {"ready"}
-    assert lab.exec("bob", "ping", "-c1", "-W1", "198.18.2.10").returncode != 0
+    assert not answers(lab)
     lab.clear_fault()
     assert lab.faults() == []
-    assert lab.exec("bob", "ping", "-c1", "-W1", "198.18.2.10").returncode == 0
+    assert answers(lab)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ class Pings:
 
     def way(self) -> set[str]:
         """Return the routers that an echo and its reply passed, or nothing if there was no reply."""
-        result = self._lab.exec("a", "ping", "-c1", "-W1", "198.18.2.10")
+        result = self._lab.exec("a", "ping", "-c1", "-W2", "198.18.2.10")
         before, self._seen = self._seen, self._count()
         if result.returncode != 0:
             return set()
