@@ -134,6 +134,14 @@ class _Tap:
             for time_ns, length, data, kind in self.ring.drain()
         ]
 
+    def settle(self) -> None:
+        """Count as dropped what the kernel received and the file has not: nothing more will be written.
+
+        On a busy machine a packet can be on its way through the kernel for longer than the recorder waits.
+        """
+        received, dropped = self.ring.statistics()
+        self.unwritten += max(0, received - dropped - self.written - self.unwritten)
+
     @property
     def dropped(self) -> int:
         return self.ring.statistics()[1] + self.unwritten
@@ -313,6 +321,8 @@ class _Recorder:
         }
 
     def _finish(self, start_ns: int, end_ns: int) -> None:
+        for tap in self._taps:
+            tap.settle()
         self._output.release_reserve()
         self._output.append([self._statistics(tap, start_ns, end_ns) for tap in self._taps])
         if self._keylog:
