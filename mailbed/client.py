@@ -91,7 +91,9 @@ class Client:
         except (LabEnded, TimeoutError):
             return
         finally:
-            self._socket.settimeout(None)
+            # Another thread may have closed it.
+            with contextlib.suppress(OSError):
+                self._socket.settimeout(None)
 
     def _next(self) -> dict[str, Any]:
         while b"\n" not in self._input:

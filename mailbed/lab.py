@@ -22,7 +22,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ from topologies.plan import Plan
 __all__ = ["Lab", "SentMessage", "Fault", "Progress"]
 
 Progress = Callable[[dict[str, Any]], None]
+
+PROGRESS_WITHIN_S = 2.0
 
 
 class Lab(Handle):
@@ -195,36 +197,39 @@ class Lab(Handle):
             self._sandbox = sandbox.start(listener, self._run, record)
 
     def _start(self, services: list[Service], began: float) -> dict[str, Any]:
-        done = threading.Event()
-        if self._progress is not None:
-            self._follow(self._progress, done)
         entries = preparation.entries(self._world(), services)
-        try:
+        with self._progress_told():
             answer: dict[str, Any] = self._client().call("start", services=entries, began=began)
-        finally:
-            done.set()
         return answer
 
     def _world(self) -> World:
         return World(plan=self.plan, seed=self.seed, run=self.run, time_scale=self.time_scale)
 
-    def _follow(self, progress: Progress, done: threading.Event) -> None:
-        """Pass events on while the lab starts, from a thread with a connection of its own."""
-        connection = Client(self.name)
-        try:
-            connection.call("events.subscribe")
-        except MailbedError:
-            connection.close()
-            raise
+    @contextlib.contextmanager
+    def _progress_told(self) -> Iterator[None]:
+        """Pass on every event up to the lab's `ready`, from a thread with a connection of its own."""
+        progress = self._progress
+        if progress is None:
+            yield
+            return
 
         def follow() -> None:
-            with connection:
-                for event in connection.events():
-                    if done.is_set():
-                        break
-                    progress(event)
+            for event in connection.events():
+                progress(event)
+                if event["kind"] == "ready" and not event["host"]:
+                    break
 
-        threading.Thread(target=follow, daemon=True).start()
+        thread = threading.Thread(target=follow, daemon=True)
+        try:
+            with Client(self.name) as connection:
+                connection.call("events.subscribe")
+                thread.start()
+                yield
+                # That event stands before the answer to `start`: it is on its way.
+                thread.join(PROGRESS_WITHIN_S)
+        finally:
+            if thread.ident is not None:
+                thread.join()
 
     def _explained(self, error: BaseException) -> BaseException:
         """Return what the owner is told of an error while the lab started, in its own words."""
