@@ -24,6 +24,7 @@ from mailbed import sandbox
 from mailbed.client import Client
 from mailbed.errors import LabEnded, LabError, UsageError
 from mailbed.tracking import Outcome
+from topologies.addressing import assign
 from topologies.plan import Plan
 
 if TYPE_CHECKING:
@@ -187,12 +188,18 @@ class Handle:
         return answer
 
     def packets(self, interface: str | None = None) -> Iterator[Packet]:
-        """Yield what was captured so far as scapy packets, on one interface or on all, in order of time."""
+        """Return what was captured so far as scapy packets, on one interface or on all, in order of time.
+
+        Raises: UsageError if no host has that interface.
+        """
         from captures.packets import packets
 
+        names = [found.name for found in assign(self.plan).interfaces]
+        if interface is not None and interface not in names:
+            raise UsageError(f"no host has an interface {interface}; there are {', '.join(names)}")
         if self._name in sandbox.running():
             self.sync()
-        yield from packets(self.run / "network.pcapng", interface=interface)
+        return packets(self.run / "network.pcapng", interface=interface)
 
     def tap(self, host: str, interface: str | None = None) -> Tap:
         """Return a scapy SuperSocket on a host's interface: `sniff(opened_socket=lab.tap("core1"))`."""

@@ -149,6 +149,9 @@ def _map_auto() -> list[str]:
     """Map subordinate user ids too, where there are any: daemons that give up root need several users."""
     if not (shutil.which("newuidmap") and shutil.which("newgidmap")):
         return []
+    if not all_users_mapped(Path("/proc/self/uid_map").read_text(encoding="ascii")):
+        # Already in a user namespace (a rootless container): what /etc/subuid promises is not mapped there.
+        return []
     with contextlib.suppress(OSError, KeyError):
         user = pwd.getpwuid(os.getuid()).pw_name
         wanted = (f"{user}:", f"{os.getuid()}:")
@@ -156,6 +159,11 @@ def _map_auto() -> list[str]:
         if all(any(line.startswith(wanted) for line in table.splitlines()) for table in tables):
             return ["--map-auto"]
     return []
+
+
+def all_users_mapped(uid_map: str) -> bool:
+    """Return whether a uid_map is that of the machine itself: every id, each as itself."""
+    return uid_map.split() == ["0", "0", "4294967295"]
 
 
 def why_refused() -> str | None:

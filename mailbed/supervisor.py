@@ -131,6 +131,7 @@ class Supervisor:
         await self._parts.services.start_all()
         self._record |= {
             "state": "running",
+            "features": network.features,
             "left_out": network.left_out,
             "versions": {**self._record["versions"], "mininet": MININET_VERSION},
         }

@@ -15,6 +15,7 @@ from itertools import islice
 from math import inf
 from pathlib import PurePosixPath
 
+from topologies import check_dns
 from topologies.addressing import transit_pairs
 from topologies.errors import PlanError
 from topologies.plan import (
@@ -27,9 +28,7 @@ from topologies.plan import (
     MailServer,
     NameServer,
     Plan,
-    Resolver,
 )
-from topologies.zonedata import enclosing_zone, has_glue, parent_zone
 
 FEATURES = ("htb", "netem", "nftables", "openvswitch")
 SWITCHES = ("bridge", "openvswitch")
@@ -66,9 +65,7 @@ def _second_round(plan: Plan) -> Iterator[str]:
     yield from _interfaces(plan)
     yield from _room(plan)
     yield from _overlaps(plan)
-    yield from _resolvers(plan)
-    yield from _zones(plan)
-    yield from _domain_names(plan)
+    yield from check_dns.mistakes(plan)
 
 
 def _names(plan: Plan) -> Iterator[str]:
@@ -336,72 +333,3 @@ def _overlaps(plan: Plan) -> Iterator[str]:
             yield f"{one} ({first}) and {other} ({second}) overlap"
         else:
             one, first = other, second
-
-
-def _resolvers(plan: Plan) -> Iterator[str]:
-    resolvers = {host.name for host, role in plan.roles() if isinstance(role, Resolver | Command)}
-    for host in plan.hosts:
-        if host.resolver is not None and host.resolver not in resolvers:
-            yield f"host {host.name} asks the resolver {host.resolver}, which has no such role"
-    for host, role in plan.roles():
-        if isinstance(role, MailServer | MailClient) and host.resolver is None:
-            yield f"host {host.name} handles mail and needs a resolver"
-    asked = {host.resolver for host in plan.hosts if host.resolver is not None}
-    asked |= {host.name for host, role in plan.roles() if isinstance(role, Resolver)}
-    if asked and not plan.servers_of(ROOT):
-        yield "there are resolvers, but no root name server: a host must serve the zone ."
-
-
-def _zones(plan: Plan) -> Iterator[str]:
-    origins = {zone.origin: zone for zone in plan.zones}
-    served = {host.name: role.zones for host, role in plan.roles() if isinstance(role, NameServer)}
-    for zone in plan.zones:
-        primaries = [
-            h.name for h, r in plan.roles() if isinstance(r, NameServer) and zone.origin in r.primary
-        ]
-        servers = [name for name, zones in served.items() if zone.origin in zones]
-        if not servers:
-            yield f"zone {zone.origin}: a delegation to nowhere: no host serves it"
-        elif not primaries:
-            yield f"zone {zone.origin} has secondaries ({', '.join(servers)}), but no primary"
-        elif len(primaries) > 1:
-            yield f"zone {zone.origin} has two primaries: {' and '.join(primaries)}"
-        if zone.origin != ROOT and parent_zone(zone.origin, origins) is None:
-            yield f"zone {zone.origin}: no zone of the plan delegates it, not even the root"
-    if ROOT in origins:
-        yield from _lost_servers(plan)
-    for host in plan.hosts:
-        if plan.zones and enclosing_zone(host.fqdn, origins) in (None, ROOT):
-            yield f"host {host.name}: {host.fqdn} lies in no zone of the plan"
-
-
-def _lost_servers(plan: Plan) -> Iterator[str]:
-    """Zones whose servers have no glue and whose names nobody can look up without asking those servers."""
-    origins = {zone.origin: zone for zone in plan.zones}
-    waiting = [zone.origin for zone in plan.zones if zone.origin != ROOT and plan.servers_of(zone.origin)]
-    found = set(origins) - set(waiting)
-
-    def can_be_found(origin: str) -> bool:
-        parent = parent_zone(origin, origins)
-        return parent in found and any(
-            has_glue(server.fqdn, parent) or enclosing_zone(server.fqdn, origins) in found
-            for server in plan.servers_of(origin)
-        )
-
-    while new := [origin for origin in waiting if can_be_found(origin)]:
-        found.update(new)
-        waiting = [origin for origin in waiting if origin not in found]
-    for origin in waiting:
-        names = ", ".join(server.fqdn for server in plan.servers_of(origin))
-        yield f"zone {origin}: a delegation to nowhere: no way leads from the root to the address of {names}"
-
-
-def _domain_names(plan: Plan) -> Iterator[str]:
-    origins = {zone.origin: zone for zone in plan.zones}
-    for domain in plan.domains:
-        if enclosing_zone(domain.name, origins) in (None, ROOT):
-            yield f"domain {domain.name} lies in no zone of the plan"
-    names = {host.fqdn.lower() for host in plan.hosts}
-    for domain in plan.domains:
-        if domain.implicit and domain.name.lower() not in names:
-            yield f"domain {domain.name} is implicit, but no host bears that name"

@@ -236,7 +236,8 @@ class LabMininet(Mininet):
 class Network:
     """A plan as a running network.
 
-    `left_out` holds, for each wanted feature that this kernel lacks, a sentence that says what was left out.
+    `features` holds, for each kernel feature that the plan makes use of, whether it is there; `left_out`, for
+    each wanted one that is not, a sentence that says what was left out.
     Links and hosts can be taken down and up again; routes follow.
     """
 
@@ -246,6 +247,7 @@ class Network:
         self.addressing = assign(plan)
         self.namespaces: dict[str, Namespace] = {}
         self.left_out: dict[str, str] = {}
+        self.features: dict[str, bool] = {}
         self._etc = etc or {}
         self._links_down: set[int] = set()
         self._hosts_down: set[str] = set()
@@ -266,6 +268,8 @@ class Network:
         Raises: NetworkError, MissingFeature.
         """
         self.left_out = features.left_out(self.plan)
+        asked = {*self.plan.require, *features.wanted(self.plan)}
+        self.features = {name: name not in self.left_out for name in sorted(asked)}
         try:
             namespaces.quiet()
             self._make_namespaces()

@@ -74,14 +74,7 @@ async def serve(
     runner = Runner(
         config,
         queue=queue,
-        ledger=Ledger(
-            hostname=config.hostname,
-            retry=config.retry,
-            queue=queue,
-            notices=notices,
-            streams=streams,
-            clock=clock,
-        ),
+        ledger=_ledger(config, queue, notices, streams, clock),
         directory=directory,
         resolver=resolver or _lookups(config, streams),
         streams=streams,
@@ -116,6 +109,19 @@ async def serve(
         await _close(sessions)
         await runner.finish(_GRACE_S)
         await queue.close()
+
+
+def _ledger(
+    config: MtaConfig, queue: Queue, notices: Notices, streams: Streams, clock: Callable[[], float]
+) -> Ledger:
+    return Ledger(
+        hostname=config.hostname,
+        retry=config.retry,
+        queue=queue,
+        notices=notices,
+        streams=streams,
+        clock=clock,
+    )
 
 
 def server_context(tls: TlsConfig) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.sendrecv import sniff
 
 from mailbed import Lab
+from mailbed.errors import UsageError
 from mailbed.pytest_plugin import LabFactory
 from topologies.addressing import assign
 
@@ -147,6 +148,12 @@ def test_packets_for_scapy(shared_lab: Lab, captured: Path) -> None:
     assert b"".join(bytes(packet[TCP].payload) for packet in mail).count(b"DATA\r\n") == 1
     everything = sum(1 for _ in shared_lab.packets())
     assert everything >= len(tshark(captured))
+
+
+def test_packets_of_no_interface(shared_lab: Lab) -> None:
+    """An interface that no host has is a mistake, not an empty capture."""
+    with pytest.raises(UsageError, match="no host has an interface core1-eth9"):
+        shared_lab.packets("core1-eth9")
 
 
 def test_a_live_tap(shared_lab: Lab) -> None:

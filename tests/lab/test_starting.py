@@ -144,7 +144,9 @@ def test_a_plan_that_wants_netem(lab_factory: LabFactory) -> None:
     lab = lab_factory(plan, up=False)
     left_out = lab.up()["left_out"]
     assert list(left_out) == (["netem"] if missing else [])
-    assert rundir.read_record(lab.run)["left_out"] == left_out
+    record = rundir.read_record(lab.run)
+    assert record["left_out"] == left_out
+    assert record["features"]["netem"] is not missing
 
 
 def test_progress_is_told(lab_factory: LabFactory) -> None:

@@ -89,3 +89,16 @@ def test_users_do_not_share_names() -> None:
     """The address of a control socket holds the user's id."""
     assert sandbox.address("x", 5) == "\0mailbed/5/x"
     assert sandbox.address("x") == f"\0mailbed/{os.getuid()}/x"
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "expected"),
+    [
+        pytest.param("         0          0 4294967295\n", True, id="the machine itself"),
+        pytest.param("      1000       1000          1\n", False, id="one user in a namespace"),
+        pytest.param("0 1000 1\n1 100000 65536\n", False, id="a rootless container"),
+    ],
+)
+def test_subordinate_users(uid_map: str, expected: bool) -> None:
+    """Subordinate ids are mapped only where /etc/subuid speaks of the ids that we see."""
+    assert sandbox.all_users_mapped(uid_map) is expected
