@@ -11,10 +11,12 @@ A hardware address says whose it is: `02:00` followed by the four bytes of the I
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import chain
+from types import MappingProxyType
 
 from topologies.plan import Link, Plan
 
@@ -43,7 +45,7 @@ class Port:
     mac: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Addressing:
     """Every interface of a plan, and every switch port, in the order of the links."""
 
@@ -52,20 +54,37 @@ class Addressing:
 
     def of(self, host: str) -> tuple[Interface, ...]:
         """Return the interfaces of a host, `HOST-eth0` first."""
-        return tuple(interface for interface in self.interfaces if interface.host == host)
+        return self._of.get(host, ())
 
     def ends(self, link: int) -> tuple[Interface | Port, Interface | Port]:
-        """Return the two ends of a link, that of `a` first."""
-        first, *rest = (end for end in self.interfaces if end.link == link)
-        other: list[Interface | Port] = [*rest, *(port for port in self.ports if port.link == link)]
-        return first, other[0]
+        """Return the two ends of a link, that of `a` first. Raises: KeyError."""
+        first, other = self._ends[link]
+        return first, other
 
-    def primary(self) -> dict[str, IPv4Address]:
+    def primary(self) -> Mapping[str, IPv4Address]:
         """Return each host's main address: that of its first interface, which its name stands for in DNS."""
-        addresses: dict[str, IPv4Address] = {}
+        return self._primary
+
+    # All of these are asked for each host or link of a plan, so what answers is made once.
+    @cached_property
+    def _of(self) -> dict[str, tuple[Interface, ...]]:
+        found: dict[str, list[Interface]] = {}
         for interface in self.interfaces:
-            addresses.setdefault(interface.host, interface.address.ip)
-        return addresses
+            found.setdefault(interface.host, []).append(interface)
+        return {host: tuple(interfaces) for host, interfaces in found.items()}
+
+    @cached_property
+    def _ends(self) -> dict[int, list[Interface | Port]]:
+        # A port is always the far end: networks stand at b.
+        found: dict[int, list[Interface | Port]] = {}
+        ends: list[Interface | Port] = [*self.interfaces, *self.ports]
+        for end in ends:
+            found.setdefault(end.link, []).append(end)
+        return found
+
+    @cached_property
+    def _primary(self) -> Mapping[str, IPv4Address]:
+        return MappingProxyType({host: interfaces[0].address.ip for host, interfaces in self._of.items()})
 
 
 def assign(plan: Plan) -> Addressing:

@@ -3,6 +3,7 @@
 A reference is what people type:
 
     minimal                 built in
+    internet:DOMAINS=30     built in, with a parameter
     my-world.toml           a file that `planfile` reads
     my_world.py             a Python file with a function `build()` that returns a Plan
 """
@@ -11,26 +12,33 @@ from __future__ import annotations
 
 import importlib
 import runpy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
-from topologies import planfile
+from topologies import parameters, planfile
 from topologies.check import check
 from topologies.errors import PlanError, UnknownTopology
+from topologies.parameters import Parameter
 from topologies.plan import Plan
 
-BUILT_IN = ("minimal",)
-"""The built-in topologies: each is a module of this package with a TITLE and a function build()."""
+BUILT_IN = ("minimal", "two-companies", "company", "dns", "internet")
+"""The built-in topologies: each is a module of this package with a TITLE and a function build().
+
+One that takes parameters has a table PARAMETERS too, by key (topologies.parameters).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What `mailbed list` shows of a built-in topology."""
+    """What `mailbed list` shows of a built-in topology; `hosts` are those it has without parameters."""
 
     name: str
     title: str
     hosts: int
+    parameters: Mapping[str, Parameter]
 
 
 def entries() -> list[Entry]:
@@ -38,14 +46,16 @@ def entries() -> list[Entry]:
     found = []
     for name in BUILT_IN:
         plan = load(name)
-        found.append(Entry(name=name, title=plan.title, hosts=len(plan.hosts)))
+        known = _parameters(_module(name))
+        found.append(Entry(name=name, title=plan.title, hosts=len(plan.hosts), parameters=known))
     return found
 
 
 def load(reference: str) -> Plan:
     """Return the plan that a reference names, checked. Raises: UnknownTopology, PlanError."""
-    if reference in BUILT_IN:
-        plan = _built_in(reference)
+    name, settings = parameters.split(reference)
+    if name in BUILT_IN:
+        plan = _built_in(name, settings)
     elif reference.endswith(".toml"):
         plan = planfile.loads(_read(reference), name=reference)
     elif reference.endswith(".py"):
@@ -59,10 +69,22 @@ def load(reference: str) -> Plan:
     return plan
 
 
-def _built_in(name: str) -> Plan:
-    module = importlib.import_module(f"topologies.{name.replace('-', '_')}")
-    plan: Plan = module.build()
+def _built_in(name: str, settings: str | None) -> Plan:
+    module = _module(name)
+    known = _parameters(module)
+    given = {} if settings is None else parameters.read(name, settings, known)
+    values = {key.lower(): given.get(key, parameter.default) for key, parameter in known.items()}
+    plan: Plan = module.build(**values)
     return plan
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"topologies.{name.replace('-', '_')}")
+
+
+def _parameters(module: ModuleType) -> Mapping[str, Parameter]:
+    found: Mapping[str, Parameter] = getattr(module, "PARAMETERS", {})
+    return found
 
 
 def _read(path: str) -> str:

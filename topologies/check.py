@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 from math import inf
 from pathlib import PurePosixPath
 
-from topologies import check_dns
+from topologies import check_dns, check_mail
 from topologies.addressing import transit_pairs
 from topologies.errors import PlanError
 from topologies.plan import (
     NAME_LIMIT,
     ROOT,
     Command,
-    Exchanger,
     Link,
-    MailClient,
-    MailServer,
     NameServer,
     Plan,
 )
@@ -38,8 +35,6 @@ INTERFACE_LIMIT = 15
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII | re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
-# The atoms of RFC 5321 §4.1.2, without the quoted form.
-_LOCAL_PART = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 
 
 def check(plan: Plan) -> None:
@@ -57,7 +52,7 @@ def _first_round(plan: Plan) -> Iterator[str]:
     yield from _subnets(plan)
     yield from _links(plan)
     yield from _roles(plan)
-    yield from _domains(plan)
+    yield from check_mail.mistakes(plan)
     yield from _words(plan)
 
 
@@ -177,20 +172,16 @@ def _roles(plan: Plan) -> Iterator[str]:
         for kind, times in Counter(_role_name(role) for role in host.roles).items():
             if times > 1:
                 yield f"host {host.name} has the role {kind} {times} times"
+    zones = {zone.origin for zone in plan.zones}
     for host, role in plan.roles():
         where = f"host {host.name}"
         if isinstance(role, NameServer):
-            yield from _name_server(plan, where, role)
-        elif isinstance(role, MailServer):
-            yield from _mail_server(plan, where, role)
-        elif isinstance(role, MailClient):
-            yield from _mail_client(plan, where, role)
+            yield from _name_server(where, role, zones)
         elif isinstance(role, Command):
             yield from _command(where, role)
 
 
-def _name_server(plan: Plan, where: str, role: NameServer) -> Iterator[str]:
-    zones = {zone.origin for zone in plan.zones}
+def _name_server(where: str, role: NameServer, zones: Collection[str]) -> Iterator[str]:
     for origin, times in Counter(role.zones).items():
         if origin not in zones:
             yield f"{where} serves {origin}, which is no zone of the plan"
@@ -198,30 +189,8 @@ def _name_server(plan: Plan, where: str, role: NameServer) -> Iterator[str]:
             yield f"{where} serves {origin} {times} times"
 
 
-def _mail_server(plan: Plan, where: str, role: MailServer) -> Iterator[str]:
-    domains = {domain.name for domain in plan.domains}
-    for domain in role.mailboxes:
-        if domain not in domains:
-            yield f"{where} holds mailboxes of {domain}, which is no domain of the plan"
-    places = {host.name for host in plan.hosts} | {network.name for network in plan.networks}
-    for place in role.relay_from:
-        if place not in places:
-            yield f"{where}: relay_from names {place}, which is no host or network"
-
-
 def _role_name(role: object) -> str:
     return role.name if isinstance(role, Command) else getattr(role, "kind", "")
-
-
-def _mail_client(plan: Plan, where: str, role: MailClient) -> Iterator[str]:
-    users = {f"{user.local}@{domain.name}" for domain in plan.domains for user in domain.users}
-    if role.user not in users:
-        yield f"{where}: there is no user {role.user}"
-    servers = {
-        host.name for host, other in plan.roles() if isinstance(other, MailServer) and other.submission
-    }
-    if role.server not in servers:
-        yield f"{where} submits to {role.server}, which is no mail server with submission"
 
 
 def _command(where: str, role: Command) -> Iterator[str]:
@@ -243,42 +212,6 @@ def _command(where: str, role: Command) -> Iterator[str]:
         return
     if role.ready != "started":
         yield f"{where}: ready of {role.name} is {role.ready!r}; it is tcp:PORT, log:REGEX or started"
-
-
-def _domains(plan: Plan) -> Iterator[str]:
-    for domain in plan.domains:
-        what = f"domain {domain.name}"
-        if not domain.exchangers and not domain.implicit:
-            yield f"{what} has no MX: name its exchangers, or say implicit = true"
-        if domain.exchangers and domain.implicit:
-            yield f"{what} is implicit and has exchangers: it cannot be both"
-        for exchanger in domain.exchangers:
-            yield from _exchanger(plan, what, exchanger)
-        holders = [
-            host.name
-            for host, role in plan.roles()
-            if isinstance(role, MailServer) and domain.name in role.mailboxes
-        ]
-        if len(holders) > 1:
-            yield f"{what} has two primaries: {' and '.join(holders)} both hold its mailboxes"
-        if domain.users and not holders:
-            yield f"{what} has users, but no mail server holds its mailboxes"
-        # Our servers compare local parts without case, as nearly all do.
-        for local, times in Counter(user.local.lower() for user in domain.users).items():
-            if not _LOCAL_PART.fullmatch(local):
-                yield f"{what}: user {local!r} is no local part of an address"
-            if times > 1:
-                yield f"{what}: user {local} is there {times} times"
-
-
-def _exchanger(plan: Plan, what: str, exchanger: Exchanger) -> Iterator[str]:
-    takes_mail = {host.name for host, role in plan.roles() if isinstance(role, MailServer | Command)}
-    if exchanger.host not in {host.name for host in plan.hosts}:
-        yield f"{what}: its MX names the host {exchanger.host}, which is not there"
-    elif exchanger.host not in takes_mail:
-        yield f"{what}: its MX {exchanger.host} is no mail server"
-    if not 0 <= exchanger.preference <= 65535:
-        yield f"{what}: preference {exchanger.preference} of {exchanger.host} lies outside 0 to 65535"
 
 
 def _words(plan: Plan) -> Iterator[str]:

@@ -34,18 +34,16 @@ def _resolvers(plan: Plan) -> Iterator[str]:
 
 def _zones(plan: Plan) -> Iterator[str]:
     origins = {zone.origin: zone for zone in plan.zones}
-    served = {host.name: role.zones for host, role in plan.roles() if isinstance(role, NameServer)}
+    primaries = _primaries(plan)
     for zone in plan.zones:
-        primaries = [
-            h.name for h, r in plan.roles() if isinstance(r, NameServer) and zone.origin in r.primary
-        ]
-        servers = [name for name, zones in served.items() if zone.origin in zones]
+        primary = primaries.get(zone.origin, [])
+        servers = [host.name for host in plan.servers_of(zone.origin)]
         if not servers:
             yield f"zone {zone.origin}: a delegation to nowhere: no host serves it"
-        elif not primaries:
+        elif not primary:
             yield f"zone {zone.origin} has secondaries ({', '.join(servers)}), but no primary"
-        elif len(primaries) > 1:
-            yield f"zone {zone.origin} has two primaries: {' and '.join(primaries)}"
+        elif len(primary) > 1:
+            yield f"zone {zone.origin} has two primaries: {' and '.join(primary)}"
         if zone.origin != ROOT and parent_zone(zone.origin, origins) is None:
             yield f"zone {zone.origin}: no zone of the plan delegates it, not even the root"
     if ROOT in origins:
@@ -53,6 +51,15 @@ def _zones(plan: Plan) -> Iterator[str]:
     for host in plan.hosts:
         if plan.zones and enclosing_zone(host.fqdn, origins) in (None, ROOT):
             yield f"host {host.name}: {host.fqdn} lies in no zone of the plan"
+
+
+def _primaries(plan: Plan) -> dict[str, list[str]]:
+    """By origin, the names of the hosts that say they are its primary."""
+    found: dict[str, list[str]] = {}
+    for host, role in plan.roles():
+        for origin in role.primary if isinstance(role, NameServer) else ():
+            found.setdefault(origin, []).append(host.name)
+    return found
 
 
 def _lost_servers(plan: Plan) -> Iterator[str]:

@@ -6,6 +6,8 @@
         sh -c 'mount -t tmpfs tmpfs /tmp && exec "$@"' - \\
         mn --custom topologies/custom.py --topo minimal --switch lxbr --controller none
 
+Every built-in topology is there; parameters stand behind commas: `--topo internet,DOMAINS=30`.
+
 Run it in a sandbox only, as above (root leaves out `--user --map-root-user`): when something goes wrong, or
 at Ctrl-C, the launcher cleans up by killing processes by name and by removing `/tmp/*.log` and `/tmp/*.out`,
 whoever's they are.
@@ -59,8 +61,10 @@ class _StockTopo(_PlanTopo):
         return super().addHost(name, cls=_StockHost, **opts)
 
 
-def _topology(name: str) -> _StockTopo:
-    plan = _catalog.load(name)
+def _topology(name: str, **settings: object) -> _StockTopo:
+    """`--topo internet,DOMAINS=30` is what `mailbed` calls internet:DOMAINS=30."""
+    given = ",".join(f"{key}={value}" for key, value in settings.items())
+    plan = _catalog.load(f"{name}:{given}" if given else name)
     return _StockTopo(plan=plan, addressing=_assign(plan))
 
 

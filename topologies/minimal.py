@@ -107,7 +107,7 @@ def _links() -> tuple[Link, ...]:
     lan = {"alice": "corp-lan", "corp-mta": "corp-lan", "corp-dns": "corp-lan"}
     lan |= {"rcpt-mx": "rcpt-lan", "rcpt-dns": "rcpt-lan", "bob": "rcpt-lan"}
     return (
-        *(Link(a=host, b=network) for host, network in lan.items()),
+        *(Link(a=host, b=network, rate_mbit=1000) for host, network in lan.items()),
         Link(a="core1", b="corp-lan", rate_mbit=100, delay_ms=5),
         Link(a="core1", b="rcpt-lan", rate_mbit=100, delay_ms=5),
         Link(a="a-root", b="core1", address="198.41.0.4", delay_ms=10),

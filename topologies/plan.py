@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 ROOT = "."
@@ -104,7 +105,7 @@ class MailServer(Role):
     """An MTA; with `submission` an MSA on port 587 too; with `mailboxes` the MDA of those domains.
 
     It accepts mail for the domains whose MX it is; clients on the hosts and networks of `relay_from` may
-    send anywhere through it.
+    send anywhere through it, and so may everybody if it is an `open_relay`.
     """
 
     kind: ClassVar[str] = "mail-server"
@@ -112,6 +113,7 @@ class MailServer(Role):
     submission: bool = False
     mailboxes: tuple[str, ...] = ()
     relay_from: tuple[str, ...] = ()
+    open_relay: bool = False
     routes: tuple[MailRoute, ...] = ()
 
 
@@ -188,15 +190,20 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """A mail domain. Without exchangers it is `implicit`: its address takes its mail (RFC 5321 §5.1)."""
+    """A mail domain. Without exchangers it is `implicit`: its address takes its mail (RFC 5321 §5.1).
+
+    A `transit` domain is a next hop for routes: nobody has an address there, and its exchangers take no mail
+    for it.
+    """
 
     name: str
     exchangers: tuple[Exchanger, ...] = ()
     users: tuple[User, ...] = ()
     implicit: bool = False
+    transit: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A whole testbed.
 
@@ -218,10 +225,7 @@ class Plan:
 
     def host(self, name: str) -> Host:
         """Return the host of that name. Raises: KeyError."""
-        for host in self.hosts:
-            if host.name == name:
-                return host
-        raise KeyError(name)
+        return self._hosts[name]
 
     def roles(self) -> Iterator[tuple[Host, Role]]:
         """Yield every role with its host, in the order of the plan."""
@@ -231,9 +235,25 @@ class Plan:
 
     def servers_of(self, origin: str) -> list[Host]:
         """Return the hosts that serve a zone, its primary first."""
-        servers = [(host, role) for host, role in self.roles() if isinstance(role, NameServer)]
-        primaries = [host for host, role in servers if origin in role.primary]
-        return primaries + [host for host, role in servers if origin in role.secondary]
+        return list(self._servers.get(origin, ()))
+
+    # Large plans are asked for each of their hosts and zones, so what answers is made once.
+    @cached_property
+    def _hosts(self) -> dict[str, Host]:
+        # Of two hosts of one name, which `check` finds, the first counts.
+        return {host.name: host for host in reversed(self.hosts)}
+
+    @cached_property
+    def _servers(self) -> dict[str, list[Host]]:
+        servers: dict[str, list[Host]] = {}
+        roles = [(host, role) for host, role in self.roles() if isinstance(role, NameServer)]
+        for host, role in roles:
+            for origin in dict.fromkeys(role.primary):
+                servers.setdefault(origin, []).append(host)
+        for host, role in roles:
+            for origin in dict.fromkeys(role.secondary):
+                servers.setdefault(origin, []).append(host)
+        return servers
 
 
 ROLES: dict[str, type[Role]] = {

@@ -32,11 +32,19 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """From one host to the next: out of `device` to the neighbour `host` at `address`."""
+    """From one host to the next: out of `device` to the router `host`, a neighbour at `address`."""
 
     host: str
     address: IPv4Address
     device: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Who is in a subnet; `doors` are the routers among them, in the order of the plan."""
+
+    hosts: frozenset[str]
+    doors: tuple[str, ...]
 
 
 def routes(
@@ -49,10 +57,15 @@ def routes(
     """Return every host's routes, sorted; `links_down` are places in `plan.links`, `hosts_down` names."""
     order = {host.name: number for number, host in enumerate(plan.hosts)}
     routers = {host.name for host in plan.hosts if host.router} - set(hosts_down)
-    neighbours = _neighbours(addressing, links_down, hosts_down)
+    neighbours = _neighbours(addressing, routers, links_down, hosts_down)
+    for steps in neighbours.values():
+        steps.sort(key=lambda step: order[step.host])
     # Attached to a subnet is who has a working link into it.
     attached = {
-        subnet: [host for host in hosts if host not in hosts_down]
+        subnet: _Members(
+            hosts=frozenset(host for host in hosts if host not in hosts_down),
+            doors=tuple(sorted(routers.intersection(hosts), key=order.__getitem__)),
+        )
         for subnet, hosts in subnets(_working(addressing, links_down)).items()
     }
 
@@ -61,9 +74,9 @@ def routes(
         if host.name in hosts_down:
             table[host.name] = ()
         elif host.name in routers:
-            table[host.name] = _subnet_routes(host.name, routers, neighbours, attached, order)
+            table[host.name] = _subnet_routes(host.name, neighbours, attached)
         else:
-            table[host.name] = _host_routes(host.name, routers, neighbours, attached, order)
+            table[host.name] = _host_routes(host.name, neighbours, attached)
     return table
 
 
@@ -75,9 +88,12 @@ def _working(addressing: Addressing, links_down: Collection[int]) -> Addressing:
 
 
 def _neighbours(
-    addressing: Addressing, links_down: Collection[int], hosts_down: Collection[str]
+    addressing: Addressing,
+    routers: Collection[str],
+    links_down: Collection[int],
+    hosts_down: Collection[str],
 ) -> dict[str, list[_Step]]:
-    """Who can be reached from whom without passing another host: over a link, or over one network."""
+    """Which routers can be reached from whom without passing another host: over a link, or one network."""
     members: dict[str, list[Interface]] = {}
     ports = {port.link: port for port in addressing.ports}
     for interface in addressing.interfaces:
@@ -89,55 +105,47 @@ def _neighbours(
 
     found: dict[str, list[_Step]] = {}
     for group in members.values():
+        doors = [far for far in group if far.host in routers]
         for near in group:
             steps = found.setdefault(near.host, [])
-            steps += [_Step(far.host, far.address.ip, near.name) for far in group if far.host != near.host]
+            steps += [_Step(far.host, far.address.ip, near.name) for far in doors if far.host != near.host]
     return found
 
 
 def _host_routes(
-    host: str,
-    routers: Collection[str],
-    neighbours: Mapping[str, list[_Step]],
-    attached: Mapping[IPv4Network, list[str]],
-    order: Mapping[str, int],
+    host: str, neighbours: Mapping[str, list[_Step]], attached: Mapping[IPv4Network, _Members]
 ) -> tuple[Route, ...]:
-    gateways = [step for step in neighbours.get(host, []) if step.host in routers]
+    gateways = neighbours.get(host, [])
     if not gateways:
         return ()
-    best = min(gateways, key=lambda step: order[step.host])
+    best = gateways[0]
     default = Route(DEFAULT, best.address, best.device)
     if len(gateways) == 1:
         return (default,)
-    others = _subnet_routes(host, routers, neighbours, attached, order)
+    others = _subnet_routes(host, neighbours, attached)
     return (default, *(route for route in others if (route.via, route.device) != (best.address, best.device)))
 
 
 def _subnet_routes(
-    router: str,
-    routers: Collection[str],
-    neighbours: Mapping[str, list[_Step]],
-    attached: Mapping[IPv4Network, list[str]],
-    order: Mapping[str, int],
+    start: str, neighbours: Mapping[str, list[_Step]], attached: Mapping[IPv4Network, _Members]
 ) -> tuple[Route, ...]:
-    """Breadth first: `first` is the step with which each host is reached, `distance` counts links."""
-    distance = {router: 0}
+    """Breadth first: `first` is the step with which each router is reached, `distance` counts links."""
+    distance = {start: 0}
     first: dict[str, _Step] = {}
-    queue = deque([router])
+    queue = deque([start])
     while queue:
         here = queue.popleft()
-        if here != router and here not in routers:
-            continue
-        for step in sorted(neighbours.get(here, []), key=lambda step: order[step.host]):
+        for step in neighbours.get(here, []):
             if step.host not in distance:
                 distance[step.host] = distance[here] + 1
-                first[step.host] = step if here == router else first[here]
+                first[step.host] = step if here == start else first[here]
                 queue.append(step.host)
 
     found: list[Route] = []
-    for subnet, hosts in attached.items():
-        doors = [host for host in hosts if host in routers and host in distance]
-        if router not in hosts and doors:
-            nearest = min(doors, key=lambda host: (distance[host], order[host]))
+    for subnet, members in attached.items():
+        doors = [door for door in members.doors if door in distance]
+        if doors and start not in members.hosts:
+            # Of equally near ones the first in the plan, as `min` has it.
+            nearest = min(doors, key=distance.__getitem__)
             found.append(Route(subnet, first[nearest].address, first[nearest].device))
     return tuple(sorted(found))

@@ -47,13 +47,8 @@ def resolver(world: World, host: Host, role: Resolver) -> Service:
 
 def mail_server(world: World, host: Host, role: MailServer) -> Service:
     """Return an MTA, which is MSA and MDA too if the role says so."""
-    plan = world.plan
-    held = [domain for domain in plan.domains if domain.name in role.mailboxes]
-    relayed = [
-        domain
-        for domain in plan.domains
-        if domain not in held and any(exchanger.host == host.name for exchanger in domain.exchangers)
-    ]
+    held = [world.domains[name] for name in dict.fromkeys(role.mailboxes)]
+    relayed = [domain for domain in world.taken.get(host.name, ()) if domain not in held]
     config: dict[str, Any] = {
         "hostname": host.fqdn,
         "host": host.name,
@@ -62,7 +57,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         "mailboxes": "mail",
         "nameservers": [world.nameserver(host)],
         "time_scale": world.time_scale,
-        "relay_from": _places(world, role.relay_from),
+        "relay_from": ["0.0.0.0/0"] if role.open_relay else _places(world, role.relay_from),
         "domains": [{"name": domain.name, "kind": "local"} for domain in held]
         + [{"name": domain.name, "kind": "relay"} for domain in relayed],
         "users": [
@@ -102,8 +97,7 @@ def _places(world: World, names: tuple[str, ...]) -> list[str]:
 def mail_client(world: World, host: Host, role: MailClient) -> Service:
     """Return the settings of a MUA; it runs only while it submits (mailbed.submission)."""
     local, _, name = role.user.rpartition("@")
-    domain = next(domain for domain in world.plan.domains if domain.name == name)
-    user = next(user for user in domain.users if user.local == local)
+    user = next(user for user in world.domains[name].users if user.local == local)
     config = {
         "server": world.plan.host(role.server).fqdn,
         "username": role.user,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from topologies import zonedata
 from topologies.addressing import Addressing, assign
-from topologies.plan import Host, Plan
+from topologies.plan import Domain, Host, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,20 @@ class World:
     def hints(self) -> str:
         """The root hints file."""
         return zonedata.root_hints(self.plan, self.addressing)
+
+    @cached_property
+    def domains(self) -> dict[str, Domain]:
+        """The mail domains, by name."""
+        return {domain.name: domain for domain in self.plan.domains}
+
+    @cached_property
+    def taken(self) -> dict[str, list[Domain]]:
+        """For each host, the domains whose mail it takes as an MX."""
+        found: dict[str, list[Domain]] = {}
+        for domain in (domain for domain in self.plan.domains if not domain.transit):
+            for host in dict.fromkeys(exchanger.host for exchanger in domain.exchangers):
+                found.setdefault(host, []).append(domain)
+        return found
 
     def directory(self, host: str) -> Path:
         """Return where a host's files lie."""

@@ -1,7 +1,7 @@
 """The peer of `start`: stock Mininet builds the same hosts and links, with no services, and takes them down.
 
-Run inside a sandbox (scripts.benchmarks.start does): `python -m scripts.benchmarks.stock SITES`. Prints two
-times in seconds as JSON: `up_s` since the process started, `down_s`.
+Run inside a sandbox (scripts.benchmarks.start does): `python -m scripts.benchmarks.stock TOPOLOGY`. Prints
+two times in seconds as JSON: `up_s` since the process started, `down_s`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.benchmarks.plans import internet
 from topologies.addressing import assign
+from topologies.catalog import load
 from topologies.network import stock_mininet
 
 
 def main() -> None:
     """Build, take down, print."""
-    plan = internet(int(sys.argv[1]))
+    plan = load(sys.argv[1])
     network = stock_mininet(plan, assign(plan))
     network.start()
     up_s = time.clock_gettime(time.CLOCK_BOOTTIME) - _process_started()

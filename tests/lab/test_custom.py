@@ -21,8 +21,8 @@ mount --rbind "$1" /mnt
 mount -t tmpfs tmpfs /tmp
 cat >/tmp/commands
 cd /
-exec mn --custom /mnt/topologies/custom.py --topo minimal --switch lxbr --controller none \
-    --test pingall --post /tmp/commands </dev/null
+exec mn --custom /mnt/topologies/custom.py --topo "$2" --switch lxbr --controller none \
+    --test "$3" --post /tmp/commands </dev/null
 """
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -31,8 +31,10 @@ ENVIRONMENT = {
 }
 
 
-def launch(commands: str, *, user: int | None) -> str:
-    """What the launcher says when it pings all hosts, then runs these commands; `user` None: as we are."""
+def launch(
+    commands: str, *, user: int | None = None, topology: str = "minimal", test: str = "pingall"
+) -> str:
+    """What the launcher says when it runs a test, then these commands; `user` None: as we are."""
     unprivileged = user is not None or os.geteuid() != 0
     result = subprocess.run(
         [
@@ -43,6 +45,8 @@ def launch(commands: str, *, user: int | None) -> str:
             INSIDE,
             "-",
             CHECKOUT,
+            topology,
+            test,
         ],
         input=commands,
         capture_output=True,
@@ -77,3 +81,23 @@ def test_the_launcher_builds_the_plan(who: str) -> None:
     # One hop is not enough, and it is core1 who says so; two are.
     assert f"From {near.address.ip} icmp_seq=1 Time to live exceeded" in said
     assert f"64 bytes from {bob}: icmp_seq=1 ttl=63" in said
+
+
+def test_the_launcher_passes_parameters_on() -> None:
+    """What stands behind commas sets the parameters of a generated plan, whose ends reach each other."""
+    addressing = assign(catalog.load("internet:DOMAINS=26"))
+    other = addressing.primary()["mua26"]
+
+    said = launch("mua1 ping -n -c 1 mua26\n", topology="internet,DOMAINS=26", test="none")
+
+    # edge1, core1, core2 and edge2 lie between.
+    assert f"64 bytes from {other}: icmp_seq=1 ttl=60" in said
+
+
+def test_the_whole_world_builds_in_the_launcher() -> None:
+    """alice reaches bob across the Internet, and a root server at its real address answers her."""
+    commands = "alice ping -n -c 1 bob\nalice ping -n -c 1 198.41.0.4\n"
+    said = launch(commands, topology="two-companies", test="none")
+    # corp-gw, core1, core2, core3 and rcpt-fw lie between.
+    assert "64 bytes from 10.2.0.11: icmp_seq=1 ttl=59" in said
+    assert "64 bytes from 198.41.0.4: icmp_seq=1 ttl=62" in said

@@ -20,7 +20,7 @@ from services.smtp.config import MtaConfig
 from tests.unit.topologies.plans import plans, small
 from topologies import minimal
 from topologies.check import check
-from topologies.plan import Command, Exchanger, Host, MailRoute, MailServer, Plan, Role, User
+from topologies.plan import Command, Domain, Exchanger, Host, MailRoute, MailServer, Plan, Role, User
 
 RUN = Path("/run/mailbed-test")
 
@@ -125,6 +125,24 @@ def test_who_may_relay_is_a_list_of_prefixes() -> None:
     role = MailServer(submission=True, mailboxes=("example.org",), relay_from=("lan", "core"))
     _, config = rendered(with_role("mx", role), "mx/mail-server")
     assert config["relay_from"] == ["198.18.1.0/24", "198.18.1.1/32", "198.19.0.3/32"]
+
+
+def test_an_open_relay_relays_for_anybody() -> None:
+    """Where it is one, every address may relay, and who else is named does not matter."""
+    role = MailServer(submission=True, mailboxes=("example.org",), relay_from=("lan",), open_relay=True)
+    _, config = rendered(with_role("mx", role), "mx/mail-server")
+    assert config["relay_from"] == ["0.0.0.0/0"]
+
+
+def test_a_next_hop_takes_no_mail_in_its_name() -> None:
+    """A transit domain has an MX, but its exchanger is no relay for it: mail would go in circles."""
+    transit = Domain(name="hub.example.org", exchangers=(Exchanger(host="mx"),), transit=True)
+    plan = small(domains=(*small().domains, transit))
+    check(plan)
+    world_ = world(plan)
+    assert "hub.example.org. MX 10 mx.example.org." in world_.zones["example.org"]
+    _, config = rendered(plan, "mx/mail-server")
+    assert [domain["name"] for domain in config["domains"]] == ["example.org"]
 
 
 def test_routes_name_domains() -> None:

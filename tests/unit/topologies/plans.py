@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from topologies import catalog
 from topologies.check import check
 from topologies.errors import PlanError
 from topologies.plan import (
@@ -26,6 +27,9 @@ from topologies.plan import (
     User,
     Zone,
 )
+
+BUILT_IN = [catalog.load(name) for name in catalog.BUILT_IN]
+"""The built-in plans, with their parameters as they are by default."""
 
 
 def small(**changes: Any) -> Plan:
@@ -119,9 +123,10 @@ def plans(draw: st.DrawFn) -> Plan:
             Domain(
                 name="example.org",
                 exchangers=(Exchanger(host="h1", preference=draw(st.integers(0, 65535))),),
-                users=(User(local="bob"), User(local="dave", password=draw(st.text(max_size=10)))),
+                users=(User(local="bob"), User(local="josé", password=draw(st.text(max_size=10)))),
             ),
             Domain(name=fqdns["h1"], implicit=True),
+            Domain(name="lab.example.org", exchangers=(Exchanger(host="h1"),), transit=True),
         ),
         require=draw(st.sampled_from([(), ("netem",), ("htb", "nftables")])),
         switch=draw(st.sampled_from(["bridge", "openvswitch"])),
@@ -180,7 +185,13 @@ def _name_servers(draw: st.DrawFn, servers: list[str]) -> dict[str, tuple[Role, 
 def _mail(draw: st.DrawFn, hosts: list[str]) -> dict[str, tuple[Role, ...]]:
     """The first host resolves, the second holds the mailboxes; others run programs, or read mail."""
     routes = draw(st.sampled_from([(), (MailRoute(domain="*", via=("example.org", "lab.example.org")),)]))
-    mail = MailServer(submission=True, mailboxes=("example.org",), relay_from=tuple(hosts[:1]), routes=routes)
+    mail = MailServer(
+        submission=True,
+        mailboxes=("example.org",),
+        relay_from=tuple(hosts[:1]),
+        open_relay=draw(st.booleans()),
+        routes=routes,
+    )
     program = Command(
         name="program",
         command=("true", draw(_FILLED_IN)),

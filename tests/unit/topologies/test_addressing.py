@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.topologies.plans import plans, small
-from topologies import catalog
 from topologies.addressing import Addressing, Interface, Port, assign, subnets, transit_pairs
 from topologies.plan import Host, Link, Network, Plan
 
@@ -27,20 +25,6 @@ def star(*links: Link, routers: str = "r", subnet: str = "198.18.1.0/24") -> Add
     return assign(
         Plan(name="star", networks=(Network(name="lan", subnet=subnet),), hosts=hosts, links=tuple(links))
     )
-
-
-def test_minimal_has_the_addresses_that_its_map_shows() -> None:
-    """The address plan in the docstring of `minimal` is what comes out, the root at its real address too."""
-    from topologies import minimal
-
-    primary = assign(catalog.load("minimal")).primary()
-    shown = {
-        words[0]: words[1]
-        for words in map(str.split, (minimal.__doc__ or "").splitlines())
-        if len(words) > 2 and re.fullmatch(r"[\d.]+", words[1])
-    }
-    assert len(shown) == len(primary) == 10
-    assert {name: str(address) for name, address in primary.items()} == shown
 
 
 def test_routers_count_from_one_and_hosts_from_ten() -> None:

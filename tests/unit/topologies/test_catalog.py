@@ -23,14 +23,26 @@ def build():
 """
 
 
+TAKES = "it takes DOMAINS=N, mail domains, 1 to 5000"
+
+
 def test_the_built_in_ones_are_listed() -> None:
     """Each entry has a name, a title and the number of its hosts, and loads under its name."""
     entries = catalog.entries()
     assert [entry.name for entry in entries] == list(catalog.BUILT_IN)
     for entry in entries:
         plan = catalog.load(entry.name)
-        assert (plan.name, plan.title, len(plan.hosts)) == (entry.name, entry.title, entry.hosts)
+        assert (plan.title, len(plan.hosts)) == (entry.title, entry.hosts)
         assert entry.title
+        assert plan.name == (entry.name if not entry.parameters else "internet-10")
+
+
+@pytest.mark.parametrize("reference", ["internet:DOMAINS=3", "internet:domains = 3"])
+def test_a_reference_may_set_parameters(reference: str) -> None:
+    """What stands behind the colon sets a parameter, in either case; the plan's name fits a directory."""
+    plan = catalog.load(reference)
+    assert plan.name == "internet-3"
+    assert len(plan.domains) == 3
 
 
 def test_a_plan_file_is_read(tmp_path: Path) -> None:
@@ -56,6 +68,21 @@ def test_a_python_file_builds_a_plan(tmp_path: Path) -> None:
         ("", "there is no topology ''"),
         ("nowhere.toml", "nowhere.toml: No such file or directory"),
         ("nowhere.py", "nowhere.py: No such file or directory"),
+        ("internett:DOMAINS=3", "there is no topology 'internett:DOMAINS=3'; there are minimal"),
+        ("minimal:DOMAINS=3", "minimal takes no parameters: write minimal without ':DOMAINS=3'"),
+        ("minimal:", "minimal takes no parameters: write minimal without ':'"),
+        ("internet:SITES=3", f"internet has no parameter 'SITES=3'; {TAKES}"),
+        ("internet:DOMAINS", f"internet has no parameter 'DOMAINS'; {TAKES}"),
+        ("internet:", f"internet has no parameter ''; {TAKES}"),
+        ("internet:DOMAINS=3,", f"internet has no parameter ''; {TAKES}"),
+        ("internet:DOMAINS=3,DOMAINS=4", "internet: DOMAINS is given twice"),
+        *(
+            (
+                f"internet:DOMAINS={text}",
+                f"internet: DOMAINS is {text!r}: it is a whole number from 1 to 5000",
+            )
+            for text in ("", "x", "0", "-1", "1.5", "5001", "1e3", "٣", "9" * 5000)
+        ),
     ],
 )
 def test_what_is_not_there_is_told(

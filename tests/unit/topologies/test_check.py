@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmarks.plans import internet
-from tests.unit.topologies.plans import small
-from topologies import minimal
+from tests.unit.topologies.plans import BUILT_IN, small
 from topologies.addressing import assign
 from topologies.check import check
 from topologies.errors import PlanError
@@ -75,7 +73,7 @@ def host(name: str = "new", *roles: Role, **fields: Any) -> Plan:
     return replace(added("hosts", more), links=(*SMALL.links, Link(a=name, b="lan")))
 
 
-@pytest.mark.parametrize("plan", [SMALL, minimal.build(), internet(9)], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [*BUILT_IN, SMALL], ids=lambda plan: plan.name)
 def test_the_plans_in_use_have_none(plan: Plan) -> None:
     """Nothing is told about a plan that can be built."""
     assert mistakes(plan) == ()
@@ -339,6 +337,21 @@ DOMAINS = [
         id="implicit without a host",
     ),
     pytest.param(
+        added("domains", Domain(name="core.example.org", implicit=True)),
+        "domain core.example.org is implicit, but its host core is no mail server",
+        id="implicit without a mail server",
+    ),
+    pytest.param(
+        changed("domains", "example.org", transit=True),
+        "domain example.org is for transit, so it has no users and nobody holds its mailboxes",
+        id="a next hop with users",
+    ),
+    pytest.param(
+        changed("domains", "example.org", users=(), transit=True),
+        "domain example.org is for transit, so it has no users and nobody holds its mailboxes",
+        id="a next hop with mailboxes",
+    ),
+    pytest.param(
         changed("domains", "example.org", exchangers=(Exchanger(host="ghost"),)),
         "domain example.org: its MX names the host ghost, which is not there",
         id="an unknown MX",
@@ -362,6 +375,30 @@ DOMAINS = [
         changed("domains", "example.org", users=(User(local="bob"), User(local="../etc"))),
         "domain example.org: user '../etc' is no local part of an address",
         id="no local part",
+    ),
+    *(
+        pytest.param(
+            changed("domains", "example.org", users=(User(local="bob"), User(local=local))),
+            f"domain example.org: user {local.lower()!r} is no local part of an address",
+            id=f"no local part {local!r}",
+        )
+        for local in (
+            "",
+            "a b",
+            "a@b",
+            "a..b",
+            ".a",
+            "jos\u00e9\u00a0b",
+            "\u200bx",
+            "a\u0085",
+            "\ud800",
+            '"q"',
+        )
+    ),
+    pytest.param(
+        changed("domains", "example.org", users=(User(local="bob"), User(local="JOSÉ"), User(local="josé"))),
+        "domain example.org: user josé is there 2 times",
+        id="a user twice, beyond ASCII",
     ),
     pytest.param(
         changed("hosts", "mx", roles=(MailServer(submission=True),)),
@@ -447,6 +484,19 @@ def test_a_network_can_be_filled(subnet: str, hosts: int) -> None:
     assert mistakes(crowd(hosts)) == ()
     assert len(set(assign(crowd(hosts)).primary().values())) == len(crowd(hosts).hosts)
     assert "has room for" in mistakes(crowd(hosts + 1))[0]
+
+
+def test_local_parts_may_be_utf_8() -> None:
+    """Users may have names in any script (RFC 6531 §3.3), and the characters of RFC 5321 §4.1.2."""
+    spelt = ("bob", "josé", "δοκιμή", "用户", "a.b+c", "o'hara", "x_y-z", "Ünicode.ß")
+    assert mistakes(changed("domains", "example.org", users=tuple(User(local=name) for name in spelt))) == ()
+
+
+def test_a_domain_without_mx_is_held_by_a_program() -> None:
+    """What an implicit domain's host runs may be a mail server of the user's own."""
+    plan = changed("hosts", "core", roles=(WEB,))
+    domains = (*plan.domains, Domain(name="core.example.org", implicit=True))
+    assert mistakes(replace(plan, domains=domains)) == ()
 
 
 def test_a_program_needs_no_root_server() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from scripts.benchmarks.plans import internet
-from tests.unit.topologies.plans import plans, small
-from topologies import minimal, planfile
+from tests.unit.topologies.plans import BUILT_IN, plans, small
+from topologies import planfile
 from topologies.errors import PlanError
 from topologies.plan import Plan
 
@@ -20,7 +19,7 @@ def test_a_plan_survives_its_file(plan: Plan) -> None:
     assert planfile.dumps(planfile.loads(text)) == text
 
 
-@pytest.mark.parametrize("plan", [minimal.build(), internet(3), small()], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [*BUILT_IN, small()], ids=lambda plan: plan.name)
 def test_the_plans_in_use_survive_too(plan: Plan) -> None:
     """The built-in plans load back to equal ones."""
     assert planfile.loads(planfile.dumps(plan)) == plan

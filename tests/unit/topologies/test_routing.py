@@ -9,9 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scripts.benchmarks.plans import internet
-from tests.unit.topologies.plans import plans, small
-from topologies import minimal
+from tests.unit.topologies.plans import BUILT_IN, plans, small
 from topologies.addressing import Addressing, Interface, assign, subnets
 from topologies.plan import Host, Link, Network, Plan
 from topologies.routing import DEFAULT, Route, routes
@@ -112,7 +110,7 @@ class World:
                 assert path[-1] == end.host, f"{source} does not reach {end.address} of {end.host}: {path}"
 
 
-@pytest.mark.parametrize("plan", [minimal.build(), small(), internet(3)], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [*BUILT_IN, small()], ids=lambda plan: plan.name)
 def test_in_the_plans_in_use_everybody_reaches_everybody(plan: Plan) -> None:
     """From each host a packet gets to every address of every other."""
     world = World(plan)

@@ -15,19 +15,18 @@ import dns.zone
 import pytest
 from hypothesis import given
 
-from scripts.benchmarks.plans import internet
 from services.dns import master, names
 from services.dns.answers import Outcome, answer
 from services.dns.names import Name
 from services.dns.records import addresses, data_text, targets
 from services.dns.zone import Zones, build
-from tests.unit.topologies.plans import plans, small
-from topologies import minimal
+from tests.unit.topologies.plans import BUILT_IN, plans, small
+from topologies import minimal, two_companies
 from topologies.addressing import assign
 from topologies.plan import ROOT, Exchanger, Host, Link, NameServer, Plan, Zone
 from topologies.zonedata import enclosing_zone, parent_zone, reverse_name, root_hints, zone_files
 
-PLANS = [minimal.build(), internet(3), small()]
+PLANS = [*BUILT_IN, small()]
 Data: TypeAlias = frozenset[str]
 
 
@@ -187,7 +186,7 @@ def test_the_hints_name_every_root_server(plan: Plan) -> None:
 
 def test_the_thirteen_roots_keep_their_addresses() -> None:
     """Stock root hints work: a.root-servers.net is 198.41.0.4, and so on."""
-    plan = internet(1)
+    plan = two_companies.build()
     hints = parsed(root_hints(plan, assign(plan)), ROOT)
     assert len(found(hints, ROOT, "NS")) == 13
     assert found(hints, "a.root-servers.net", "A") == {"198.41.0.4"}
@@ -270,10 +269,9 @@ def test_glue_for_a_sibling() -> None:
 
 
 SCRIPT = """
-from scripts.benchmarks.plans import internet
-from topologies import planfile, zonedata, routing
+from topologies import planfile, routing, two_companies, zonedata
 from topologies.addressing import assign
-plan = internet(4)
+plan = two_companies.build()
 print(planfile.dumps(plan), zonedata.zone_files(plan, assign(plan)), routing.routes(plan, assign(plan)))
 print(zonedata.root_hints(plan, assign(plan)))
 """

@@ -1,0 +1,116 @@
+"""The mistakes of a plan that concern mail: servers, clients, domains and who holds their mailboxes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+
+from topologies.plan import Command, Domain, Exchanger, Host, MailClient, MailServer, Plan
+
+# The atoms of RFC 5321 §4.1.2, without the quoted form, and of RFC 6531 §3.3: beyond ASCII, everything.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
+_LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+
+
+def mistakes(plan: Plan) -> Iterator[str]:
+    """Yield a sentence for each mistake."""
+    known = _Known(plan)
+    for host, role in plan.roles():
+        if isinstance(role, MailServer):
+            yield from _mail_server(known, f"host {host.name}", role)
+        elif isinstance(role, MailClient):
+            yield from _mail_client(known, f"host {host.name}", role)
+    for domain in plan.domains:
+        yield from _domain(known, domain)
+
+
+class _Known:
+    """What the checks ask of the plan again and again, made once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.hosts = {host.name: host for host in plan.hosts}
+        self.places = {*self.hosts, *(network.name for network in plan.networks)}
+        self.domains = {domain.name for domain in plan.domains}
+        self.users = {f"{user.local}@{domain.name}" for domain in plan.domains for user in domain.users}
+        self._roles = list(plan.roles())
+
+    @cached_property
+    def submission(self) -> set[str]:
+        """Hosts that users submit to."""
+        return {host.name for host, role in self._roles if isinstance(role, MailServer) and role.submission}
+
+    @cached_property
+    def takes_mail(self) -> set[str]:
+        """Hosts that may be an MX: a command may be a mail server."""
+        return {host.name for host, role in self._roles if isinstance(role, MailServer | Command)}
+
+    @cached_property
+    def holders(self) -> dict[str, list[str]]:
+        """By domain, the hosts that hold its mailboxes."""
+        found: dict[str, list[str]] = {}
+        for host, role in self._roles:
+            for domain in dict.fromkeys(role.mailboxes if isinstance(role, MailServer) else ()):
+                found.setdefault(domain, []).append(host.name)
+        return found
+
+    @cached_property
+    def by_fqdn(self) -> dict[str, Host]:
+        return {host.fqdn.lower(): host for host in self.hosts.values()}
+
+
+def _mail_server(known: _Known, where: str, role: MailServer) -> Iterator[str]:
+    for domain in role.mailboxes:
+        if domain not in known.domains:
+            yield f"{where} holds mailboxes of {domain}, which is no domain of the plan"
+    for place in role.relay_from:
+        if place not in known.places:
+            yield f"{where}: relay_from names {place}, which is no host or network"
+
+
+def _mail_client(known: _Known, where: str, role: MailClient) -> Iterator[str]:
+    if role.user not in known.users:
+        yield f"{where}: there is no user {role.user}"
+    if role.server not in known.submission:
+        yield f"{where} submits to {role.server}, which is no mail server with submission"
+
+
+def _domain(known: _Known, domain: Domain) -> Iterator[str]:
+    what = f"domain {domain.name}"
+    if not domain.exchangers and not domain.implicit:
+        yield f"{what} has no MX: name its exchangers, or say implicit = true"
+    if domain.exchangers and domain.implicit:
+        yield f"{what} is implicit and has exchangers: it cannot be both"
+    if domain.transit and (domain.users or domain.name in known.holders):
+        yield f"{what} is for transit, so it has no users and nobody holds its mailboxes"
+    for exchanger in domain.exchangers:
+        yield from _exchanger(known, what, exchanger)
+    # That such a host is there at all is for check_dns to say.
+    host = known.by_fqdn.get(domain.name) if domain.implicit else None
+    if host is not None and host.name not in known.takes_mail:
+        yield f"{what} is implicit, but its host {host.name} is no mail server"
+    holders = known.holders.get(domain.name, [])
+    if len(holders) > 1:
+        yield f"{what} has two primaries: {' and '.join(holders)} both hold its mailboxes"
+    if domain.users and not holders:
+        yield f"{what} has users, but no mail server holds its mailboxes"
+    yield from _users(what, domain)
+
+
+def _users(what: str, domain: Domain) -> Iterator[str]:
+    # Our servers compare local parts without case, as nearly all do.
+    for local, times in Counter(user.local.lower() for user in domain.users).items():
+        if not (_LOCAL_PART.fullmatch(local) and local.isprintable()):
+            yield f"{what}: user {local!r} is no local part of an address"
+        if times > 1:
+            yield f"{what}: user {local} is there {times} times"
+
+
+def _exchanger(known: _Known, what: str, exchanger: Exchanger) -> Iterator[str]:
+    if exchanger.host not in known.hosts:
+        yield f"{what}: its MX names the host {exchanger.host}, which is not there"
+    elif exchanger.host not in known.takes_mail:
+        yield f"{what}: its MX {exchanger.host} is no mail server"
+    if not 0 <= exchanger.preference <= 65535:
+        yield f"{what}: preference {exchanger.preference} of {exchanger.host} lies outside 0 to 65535"
