@@ -2,7 +2,9 @@
 
 CaptureError
 ├── RecordingFailed     the recorder cannot start: an interface cannot be captured or the file not be made
-└── NotACapture         the file is no pcapng, or is damaged other than by being cut short
+├── NotACapture         the file is no pcapng, or is damaged other than by being cut short
+├── Sealed              a TLS session cannot be opened: the message says why in a sentence
+└── Malformed           the octets are no message of their protocol: the message says what is wrong
 """
 
 from __future__ import annotations
@@ -18,3 +20,11 @@ class RecordingFailed(CaptureError):
 
 class NotACapture(CaptureError):
     """The bytes are no pcapng: the message says what is wrong and where."""
+
+
+class Sealed(CaptureError):
+    """A TLS session cannot be opened: the message is the reason, as a sentence."""
+
+
+class Malformed(CaptureError):
+    """The octets are no message of the protocol they should be: the message says what is wrong."""
