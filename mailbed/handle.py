@@ -24,10 +24,13 @@ from mailbed import sandbox
 from mailbed.client import Client
 from mailbed.errors import LabEnded, LabError, UsageError
 from mailbed.tracking import Outcome
+from services.mailbox.maildir import mailbox_path
+from services.smtp.address import Address
 from topologies.addressing import assign
 from topologies.plan import Plan
 
 if TYPE_CHECKING:
+    from captures.journeys import Journeys
     from captures.packets import Packet
     from captures.tap import Tap
 
@@ -201,6 +204,14 @@ class Handle:
             self.sync()
         return packets(self.run / "network.pcapng", interface=interface)
 
+    def journeys(self) -> Journeys:
+        """Return the journey of each message so far, read from the capture (captures.journeys)."""
+        from mailbed import journeys
+
+        if self._name in sandbox.running():
+            self.sync()
+        return journeys.read(self.run)
+
     def tap(self, host: str, interface: str | None = None) -> Tap:
         """Return a scapy SuperSocket on a host's interface: `sniff(opened_socket=lab.tap("core1"))`."""
         from captures.tap import Tap
@@ -220,7 +231,9 @@ class Handle:
         local, _, domain = address.rpartition("@")
         for host, role in self.plan.roles():
             if domain in getattr(role, "mailboxes", ()):
-                return self.run / "hosts" / host.name / "mail" / domain / local
+                # As the server that holds it calls it: without case.
+                name = Address(local=local, domain=domain).canonical
+                return mailbox_path(self.run / "hosts" / host.name / "mail", name.domain, name.local)
         raise UsageError(f"nobody in {self.plan.name} holds mailboxes of {domain or address}")
 
     def _client(self) -> Client:

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,14 @@ import tomli_w
 
 from mailbed.errors import SendFailed, UsageError
 from mailbed.eventlog import EventLog
+from mailbed.mailprogram import MailProgram
 from mailbed.processes import Zygote
-from mailbed.tracking import Outcome, Tracker
+from mailbed.tracking import FINAL, Outcome, Tracker
 from topologies.namespaces import Namespace
 from topologies.plan import MailClient, Plan
+
+MOVES = ("relayed", *FINAL)
+"""The kinds of events that can settle what becomes of a recipient."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,11 +75,16 @@ class Outbox:
         tracker: Tracker,
     ) -> None:
         self._plan = plan
-        self._hosts = hosts
         self._run = run
-        self._zygote = zygote
         self._events = events
         self._tracker = tracker
+        clients = {host.name: hosts[host.name] for host, role in plan.roles() if isinstance(role, MailClient)}
+        self._programs = {
+            name: MailProgram(
+                name, (host.net, host.uts, host.mnt), run / "hosts" / name, zygote=zygote, events=events
+            )
+            for name, host in clients.items()
+        }
         self._numbers = itertools.count(1)
         self.sent: dict[int, Sent] = {}
 
@@ -100,15 +109,15 @@ class Outbox:
         outbox.mkdir(parents=True, exist_ok=True)
         path = outbox / f"{number}.eml"
         size = await asyncio.to_thread(_copy, message, path)
-        job = {
-            "settings": str(self._run / "hosts" / name / "mail-client.toml"),
+        envelope = {
+            "number": number,
             "message": str(path),
             "sender": sender,
             "recipients": list(recipients),
         }
-        path.with_suffix(".toml").write_text(tomli_w.dumps(job), encoding="utf-8")
+        path.with_suffix(".toml").write_text(tomli_w.dumps(envelope), encoding="utf-8")
         started = time.time()
-        answer = await self._submit(name, path.with_suffix(".toml"))
+        answer = await self._programs[name].submit(number, path.with_suffix(".toml"))
         if answer["kind"] != "submitted":
             raise SendFailed(str(answer.get("reason", "the mail client ended without a word; see its log")))
         sent = Sent(
@@ -129,61 +138,34 @@ class Outbox:
         sent = self.sent.get(number)
         if sent is None:
             raise UsageError(f"no message {number} was sent")
-
-        return await self._until_settled(lambda: sent.outcomes(self._tracker), timeout_s)
+        due = [recipient for recipient in sent.recipients if recipient not in sent.refused]
+        await self._until_settled(sent.place, due, timeout_s)
+        return sent.outcomes(self._tracker)
 
     async def follow(
         self, place: tuple[str, str], recipients: Sequence[str], timeout_s: float
     ) -> dict[str, Outcome]:
         """Return the same for a message that somebody else handed in: a host and its queue id there."""
-
-        def outcomes() -> dict[str, Outcome]:
-            return {recipient: self._tracker.outcome(place, recipient) for recipient in recipients}
-
-        return await self._until_settled(outcomes, timeout_s)
+        await self._until_settled(place, recipients, timeout_s)
+        return {recipient: self._tracker.outcome(place, recipient) for recipient in recipients}
 
     async def _until_settled(
-        self, outcomes: Callable[[], dict[str, Outcome]], timeout_s: float
-    ) -> dict[str, Outcome]:
-        def settled(_event: object = None) -> bool:
-            return all(outcome.settled for outcome in outcomes().values())
+        self, place: tuple[str, str], recipients: Sequence[str], timeout_s: float
+    ) -> None:
+        """Return when nothing more will happen to any of the recipients, or when the time is up."""
+        due = list(recipients)
+
+        def settled(event: Mapping[str, Any] | None = None) -> bool:
+            # Called for each event of the lab: so it looks no further than to the first who is not settled.
+            if event is None or event["kind"] in MOVES:
+                while due and self._tracker.outcome(place, due[-1]).settled:
+                    due.pop()
+            return not due
 
         if not settled():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._events.wait_for(settled)
-        return outcomes()
-
-    async def _submit(self, host: str, job: Path) -> dict[str, Any]:
-        namespace = self._hosts[host]
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-
-        def told(notice: dict[str, Any]) -> None:
-            self._events.emit(host, "mail-client", notice["kind"], **_without_kind(notice))
-            if not answer.done():
-                answer.set_result(notice)
-
-        running = await self._zygote.serve(
-            name=f"{host}/mail-client",
-            module="mailbed.submission",
-            config=job,
-            log=self._run / "hosts" / host / "mail-client.log",
-            namespaces=(namespace.net, namespace.uts, namespace.mnt),
-            told=told,
-        )
-        try:
-            either: set[asyncio.Future[Any]] = {answer, running.ended}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            # What it said last may still be in its socket when its end is known already.
-            if not answer.done():
-                await asyncio.wait({answer}, timeout=1.0)
-        finally:
-            running.kill()
-        return answer.result() if answer.done() else {"kind": "failed"}
-
-
-def _without_kind(notice: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in notice.items() if key not in ("kind", "time", "host", "role")}
 
 
 def _copy(source: int, path: Path) -> int:

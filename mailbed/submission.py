@@ -1,8 +1,9 @@
-"""A MUA that submits one message and ends: `mailbed send` runs it on the sender's host.
+"""A MUA that empties its outbox and ends: `mailbed send` runs it on the sender's host.
 
-The job is a TOML file beside the message: `settings` (the host's mail-client.toml), `message`, `sender`,
-`recipients`. What came of it is told as one notice: `submitted` with the server's queue id, or
-`not-submitted` with its reply.
+The job is a TOML file: `settings` (the host's mail-client.toml) and `envelopes`, a list of files, each of
+which has `number`, `message` (a file), `sender` and `recipients`. The messages are submitted one after the
+other over one session. What came of each is told by a notice that bears its number: `submitted` with the
+server's queue id, or `not-submitted` with its reply.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from services.smtp.errors import BadAddress, SubmissionFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Draft:
     """One message to submit, with its envelope."""
 
-    settings: mua.SubmissionConfig
+    number: int
     message: Path
     sender: str
     recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one run of the MUA submits."""
+
+    settings: mua.SubmissionConfig
+    drafts: tuple[Draft, ...]
 
 
 def load(path: Path) -> Job:
@@ -31,9 +40,7 @@ def load(path: Path) -> Job:
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     return Job(
         settings=_settings(Path(data["settings"])),
-        message=Path(data["message"]),
-        sender=data["sender"],
-        recipients=tuple(data["recipients"]),
+        drafts=tuple(_draft(Path(envelope)) for envelope in data["envelopes"]),
     )
 
 
@@ -49,11 +56,33 @@ def _settings(path: Path) -> mua.SubmissionConfig:
     )
 
 
+def _draft(envelope: Path) -> Draft:
+    data = tomllib.loads(envelope.read_text(encoding="utf-8"))
+    return Draft(
+        number=data["number"],
+        message=Path(data["message"]),
+        sender=data["sender"],
+        recipients=tuple(data["recipients"]),
+    )
+
+
 async def serve(job: Job, notices: Notices) -> None:
-    """Submit the message and tell what came of it."""
+    """Submit the messages and tell what came of each."""
+    async with mua.Outgoing(job.settings) as outgoing:
+        for draft in job.drafts:
+            await _submit(outgoing, draft, notices)
+
+
+async def _submit(outgoing: mua.Outgoing, draft: Draft, notices: Notices) -> None:
     try:
-        receipt = await mua.submit(job.settings, job.message.read_bytes(), job.sender, job.recipients)
+        receipt = await outgoing.submit(draft.message.read_bytes(), draft.sender, draft.recipients)
     except (SubmissionFailed, BadAddress) as error:
-        notices.event("not-submitted", reason=str(error))
+        notices.event("not-submitted", number=draft.number, reason=str(error))
         return
-    notices.event("submitted", id=receipt.queue_id, reply=receipt.reply, refused=receipt.refused)
+    notices.event(
+        "submitted",
+        number=draft.number,
+        id=receipt.queue_id,
+        reply=receipt.reply,
+        refused=receipt.refused,
+    )

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from services.durable import make_directory, sync_directory, write_file
+
 _SUBDIRECTORIES = ("tmp", "new", "cur")
 _NAME = re.compile(r"(?P<arrival>\d+)\.(?P<key>.+?)(?::2,(?P<flags>[A-Za-z]*))?")
 
@@ -56,17 +58,17 @@ def deliver(mailbox: Path, name: str, content: bytes) -> Path:
         _make(mailbox)
     for known in _already(mailbox, name):
         # It may be here because the sync below failed, or never came.
-        _sync_directory(known.parent)
+        sync_directory(known.parent)
         return known
     temporary, final = mailbox / "tmp" / name, mailbox / "new" / name
     try:
-        _write_synced(temporary, content)
+        write_file(temporary, content)
         os.rename(temporary, final)
     except OSError:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _sync_directory(final.parent)
+    sync_directory(final.parent)
     return final
 
 
@@ -92,9 +94,8 @@ def read_message(stored: StoredMessage) -> bytes:
 def _make(mailbox: Path) -> None:
     """Make the mailbox, so that a crash does not take its directories away again."""
     for directory in _SUBDIRECTORIES:
-        (mailbox / directory).mkdir(parents=True, exist_ok=True)
-    for path in (mailbox, *mailbox.parents[:2]):
-        _sync_directory(path)
+        # The last one is what a mailbox is known by: it is not there before the others are safe.
+        make_directory(mailbox / directory)
 
 
 def _already(mailbox: Path, name: str) -> Iterator[Path]:
@@ -120,25 +121,12 @@ def _read_directory(directory: Path, kind: str) -> Iterator[StoredMessage]:
 
 
 def _file_name(text: str) -> str:
-    """Return `text` as a file name that stays inside its directory: no slash, no leading dot."""
-    quoted = quote(text, safe="+=@'!#$&(),;[]{} ")
+    """Return `text` as a file name that stays inside its directory: no slash, no leading dot.
+
+    Letters beyond ASCII stay as they are: file names are in UTF-8, as addresses are (RFC 6531 §3.3).
+    """
+    quoted = "".join(
+        char if not char.isascii() and char.isprintable() else quote(char, safe="+=@'!#$&(),;[]{} ")
+        for char in text
+    )
     return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -5,13 +5,14 @@ Theory of operation. A path is `<local@domain>` (RFC 5321 §4.1.2), `<>` for the
 With SMTPUTF8 both sides may hold any printable character beyond ASCII (RFC 6531 §3.3).
 
 Only the host that serves a domain may look into a local part (RFC 5321 §2.3.11). This one reads its own:
-without case, `"john"@` equal to `john@`, and `+detail` cut off. Towards others an address is sent as it
-came, letter by letter.
+without case, `"john"@` equal to `john@`, accents composed (NFC, RFC 6532 §3.1), and `+detail` cut off.
+Towards others an address is sent as it came, letter by letter.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from services.smtp.errors import BadAddress
@@ -51,12 +52,13 @@ class Address:
 
     @property
     def canonical(self) -> Address:
-        """The same mailbox as this host compares it: no case, no needless quotes."""
+        """The same mailbox as this host compares it: no case, no needless quotes, accents composed."""
         local = self.local
         if local.startswith('"'):
             inner = re.sub(r"\\(.)", r"\1", local[1:-1])
             local = inner if _UNQUOTED.fullmatch(inner) else local
-        return Address(local=local.lower(), domain=canonical_domain(self.domain))
+        local = unicodedata.normalize("NFC", local.lower())
+        return Address(local=local, domain=canonical_domain(self.domain))
 
     @property
     def without_detail(self) -> Address:

@@ -1,19 +1,26 @@
 """The sending side of one SMTP session: connect, greet, and transfer messages. The edge to aiosmtplib.
 
-Theory of operation. A session fails in one of two ways. Before the greeting and EHLO are through, the
-host is *unreachable*: another exchanger may do better. After that every recipient gets a reply, be it
-the server's own or, if the connection breaks, one that says so and asks to try again.
+Theory of operation. A session fails in one of three ways. Before the greeting and EHLO are through, the
+host is *unreachable*: another exchanger may do better. A session that has carried a message before and is
+refused the next MAIL is *stale*: the server has closed it meanwhile, or wants no more of it, and a new one
+may do better. In all other cases every recipient gets a reply, be it the server's own or, if the
+connection breaks, one that says so and asks to try again.
+
+A session can carry one message after the other, as long as it is `usable`: a transaction that came to
+nothing, because no recipient was taken, is ended with RSET before the next MAIL.
 
 Which extensions a message needs is decided before MAIL (`mail_parameters`): 8-bit content needs 8BITMIME
 (RFC 6152 §3), an address or a header field beyond ASCII needs SMTPUTF8 (RFC 6531 §3.2). This client does
 not convert messages, so that a server without them cannot have the message.
 
 aiosmtplib's own `mail` and `rcpt` pass an address through the email package, which may change it; the
-commands are therefore given as bytes.
+commands are therefore given as bytes. Its `data` makes an empty message one of an empty line, and has one
+time-out for the transfer and the reply together, which a large message over a slow link exceeds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Mapping, Sequence
@@ -25,6 +32,7 @@ from typing import Self
 import aiosmtplib
 
 from services.smtp.address import Address
+from services.smtp.data import stuffed
 from services.smtp.envelope import Envelope
 from services.smtp.errors import SmtpError
 from services.smtp.replies import Reply, parse_reply
@@ -39,6 +47,10 @@ class Unreachable(SmtpError):
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
         self.reply = reply
+
+
+class Stale(SmtpError):
+    """A session that was used before takes no further message; nothing of it was transferred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +99,12 @@ def mail_parameters(
 class ClientSession:
     """An SMTP session that is past EHLO. Leaving it says QUIT and closes it."""
 
-    def __init__(self, client: aiosmtplib.SMTP) -> None:
+    def __init__(self, client: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
         self._client = client
+        self._timeouts = timeouts
+        self._used = False
+        self._begun = False
+        self._broken = False
 
     @classmethod
     async def open(cls, address: str, port: int, *, helo: str, timeouts: Timeouts) -> ClientSession:
@@ -105,7 +121,12 @@ class ClientSession:
         except (aiosmtplib.SMTPException, OSError) as error:
             client.close()
             raise Unreachable(Reply(451, "4.4.1", f"{address}: {reason(error)}")) from error
-        return cls(client)
+        return cls(client, timeouts)
+
+    @property
+    def usable(self) -> bool:
+        """It may carry another message: both sides know where they are."""
+        return self._client.is_connected and not self._broken
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,22 +137,29 @@ class ClientSession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.close(quit_first=error is None)
+
+    async def close(self, *, quit_first: bool = True) -> None:
+        """End the session, with QUIT if it is still connected."""
         with suppress(aiosmtplib.SMTPException, OSError):
-            if self._client.is_connected and error is None:
+            if quit_first and self._client.is_connected:
                 await self._client.quit(timeout=_QUIT_TIMEOUT_S)
         self._client.close()
 
     async def send(self, envelope: Envelope, content: bytes) -> dict[Address, Reply]:
         """Transfer one message; return the decisive reply for each of its recipients, in their order.
 
-        A recipient has the message if the reply is positive. Raises nothing for what the server does.
+        A recipient has the message if the reply is positive.
+        Raises: Stale, if it is not the session's first message; nothing else for what the server does.
         """
         replies: dict[Address, Reply] = {}
         try:
             await self._transact(envelope, content, replies)
         except aiosmtplib.SMTPResponseException as error:
+            self._broken = True
             _rest(envelope, replies, _failure(error))
         except (aiosmtplib.SMTPException, OSError) as error:
+            self._broken = True
             _rest(envelope, replies, Reply(451, "4.4.2", f"the session broke: {reason(error)}"))
         return {recipient: replies[recipient] for recipient in envelope.recipients}
 
@@ -141,7 +169,7 @@ class ClientSession:
         replies.update(refused)
         if len(replies) == len(envelope.recipients):
             return
-        mail = await self._command("MAIL", f"FROM:<{envelope.reverse_path}>", *parameters)
+        mail = await self._begin(f"FROM:<{envelope.reverse_path}>", *parameters)
         if not mail.positive:
             _rest(envelope, replies, mail)
             return
@@ -154,12 +182,62 @@ class ClientSession:
                 else:
                     replies[recipient] = reply
         if accepted:
-            code, message = await self._client.data(content)
-            _rest(envelope, replies, parse_reply(code, message))
+            _rest(envelope, replies, await self._data(content))
+            self._begun = False
 
-    async def _command(self, *words: str) -> Reply:
-        code, message = await self._client.execute_command(*(word.encode("utf-8") for word in words))
+    async def _begin(self, *words: str) -> Reply:
+        """Begin a transaction and return the reply to MAIL. Raises: Stale."""
+        # A new session has shown by its greeting that somebody is there; an old one must show it now.
+        timeout_s = self._timeouts.connect_s if self._used else self._timeouts.command_s
+        try:
+            if self._begun:
+                await self._command("RSET", timeout_s=timeout_s)
+            reply = await self._command("MAIL", *words, timeout_s=timeout_s)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            if self._used:
+                raise Stale(f"the session broke: {reason(error)}") from error
+            raise
+        if self._used and not reply.positive:
+            raise Stale(str(reply))
+        self._used = self._begun = True
+        return reply
+
+    async def _command(self, *words: str, timeout_s: float | None = None) -> Reply:
+        code, message = await self._client.execute_command(
+            *(word.encode("utf-8") for word in words), timeout=timeout_s or self._timeouts.command_s
+        )
         return parse_reply(code, message)
+
+    async def _data(self, content: bytes) -> Reply:
+        """Transfer the content and return the reply to its end."""
+        code, message = await self._client.execute_command(b"DATA", timeout=self._timeouts.command_s)
+        if code != aiosmtplib.SMTPStatus.start_input:
+            raise aiosmtplib.SMTPDataError(code, message)
+        protocol = self._client.protocol
+        if protocol is None:
+            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        protocol.write(stuffed(content))
+        # It begins to listen before the loop looks at the socket again: aiosmtplib drops what nobody awaits.
+        reading = asyncio.ensure_future(protocol.read_response())
+        try:
+            await self._while_it_flows(reading)
+            code, message = await reading
+        finally:
+            reading.cancel()
+        return parse_reply(code, message)
+
+    async def _while_it_flows(self, reading: asyncio.Future[aiosmtplib.SMTPResponse]) -> None:
+        """Wait for the reply as long as the server takes what was written (RFC 5321 §4.5.3.2.5)."""
+        unsent = self._unsent()
+        while not (await asyncio.wait({reading}, timeout=self._timeouts.command_s))[0]:
+            before, unsent = unsent, self._unsent()
+            if unsent >= before:
+                self._client.close()
+                raise aiosmtplib.SMTPReadTimeoutError("Timed out waiting for server response")
+
+    def _unsent(self) -> int:
+        transport = self._client.transport
+        return transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
 
 
 async def _greet(client: aiosmtplib.SMTP) -> None:

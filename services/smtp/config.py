@@ -16,7 +16,8 @@
     size_limit = 52428800                # bytes
     connect_timeout_s = 30.0             # for the connection and for the greeting
     command_timeout_s = 300.0            # for every other reply
-    destination_concurrency = 10         # connections to one destination at a time
+    destination_concurrency = 10         # messages under way to one destination at a time
+    session_limit = 400                  # sessions at a time on each port; one more is told to come again
     [tls]                                # PEM files; the key log is appended to in NSS format
     cert = "cert.pem"
     key = "key.pem"
@@ -108,6 +109,7 @@ class MtaConfig:
     connect_timeout_s: float = 30.0
     command_timeout_s: float = 300.0
     destination_concurrency: int = 10
+    session_limit: int = 400
     tls: TlsConfig | None = None
     domains: tuple[Domain, ...] = ()
     users: tuple[User, ...] = ()
@@ -154,6 +156,7 @@ def _mta(table: _Table) -> MtaConfig:
         connect_timeout_s=table.positive("connect_timeout_s", 30.0),
         command_timeout_s=table.positive("command_timeout_s", 300.0),
         destination_concurrency=table.whole("destination_concurrency", 10, 1),
+        session_limit=table.whole("session_limit", 400, 1),
         tls=next(map(_tls, table.tables("tls", single=True)), None),
         domains=tuple(map(_domain, table.tables("domains"))),
         users=tuple(map(_user, table.tables("users"))),

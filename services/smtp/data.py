@@ -1,4 +1,4 @@
-"""The message of a DATA command: read off the wire, and looked at before it is taken.
+"""The message of a DATA command: as it travels, read off the wire, and looked at before it is taken.
 
 Theory of operation. A message ends with CRLF.CRLF and with nothing that merely resembles it. The line end
 of the DATA command counts as the one before the first line (RFC 5321 §4.1.1.4), so that an empty message
@@ -21,6 +21,16 @@ MAX_HOPS = 50
 
 # Beginnings of END_OF_DATA: while what was read ends with one of them, its rest may be what comes next.
 _BEGUN = (b"\r", b"\r\n", b"\r\n.", b"\r\n.\r")
+
+
+def stuffed(content: bytes) -> bytes:
+    """Return what follows DATA for this content: its dots doubled, and the end (RFC 5321 §4.5.2).
+
+    A last line without an end gets one, since nothing else can come before the final dot (§4.1.1.4).
+    """
+    wire = content.replace(b"\r\n.", b"\r\n..")
+    ended = not content or content.endswith(b"\r\n")
+    return (b"." if content.startswith(b".") else b"") + wire + (b".\r\n" if ended else END_OF_DATA)
 
 
 async def read_message(
@@ -48,8 +58,16 @@ async def read_message(
         if len(data) > limit + limit // 3 + 2 * len(END_OF_DATA):
             too_large = True
             del data[: -len(END_OF_DATA)]
-    content = bytes(data[: 2 - len(END_OF_DATA)]).replace(b"\r\n.", b"\r\n")[2:]
-    return None if too_large or len(content) > limit else content
+    content = None if too_large else _unstuffed(data)
+    return None if content is None or len(content) > limit else content
+
+
+def _unstuffed(data: bytearray) -> bytes:
+    """Return the content between the line end of DATA and the final dot; of many megabytes in few copies."""
+    start = 3 if data.startswith(b"\r\n.") and len(data) > len(END_OF_DATA) else 2
+    with memoryview(data) as view:
+        content = bytes(view[start : 2 - len(END_OF_DATA)])
+    return content.replace(b"\r\n.", b"\r\n")
 
 
 def content_objection(content: bytes) -> Reply | None:

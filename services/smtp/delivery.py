@@ -3,15 +3,16 @@
 Theory of operation. An attempt at a message goes like this:
 
     due recipients  ->  grouped by next hop  ->  each hop served at the same time
-        a mailbox here      the Maildir
+        mailboxes here      one Maildir after the other
         a domain            its exchangers in order; the next one if a host cannot be reached
 
 What came of it is settled hop by hop (outcomes), before the session is closed: the time in which a crash
 could send a message twice is the time of one write. Failures are collected, so that a sender gets one
 notification an attempt.
 
-A hop has a limited number of sessions at a time, so that a full queue does not fall upon one host; many
-more messages may wait for their hop, so that a dead one does not hold up the rest.
+A hop has a limited number of places (hops), so that a full queue does not fall upon one host; many more
+messages may wait for their hop, so that a dead one does not hold up the rest. The content is read once for a
+hop, when its turn has come: what waits has only its envelope in memory.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from services.mailbox import maildir
 from services.smtp.address import Address, parse_address
-from services.smtp.client import ClientSession, Timeouts, Unreachable
+from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
 from services.smtp.config import MtaConfig
 from services.smtp.envelope import Envelope
 from services.smtp.errors import LookupFailed, SpoolUnavailable
+from services.smtp.hops import Hop, Hops
 from services.smtp.message import QueuedMessage, Recipient
 from services.smtp.mx import RoutingError
 from services.smtp.outcomes import Ledger, Outcome, outcomes
 from services.smtp.policy import Directory, Mailbox
 from services.smtp.queue import Queue
 from services.smtp.replies import Reply
-from services.smtp.routing import NextHop, Remote, Resolver, Target, next_hop, route_table, targets
+from services.smtp.routing import Remote, Resolver, Target, next_hop, route_table, targets
 from services.smtp.streams import Streams
 from services.smtp.trace import return_path
 
@@ -70,9 +72,8 @@ class Runner:
         self._timeouts = Timeouts(connect_s=config.connect_timeout_s, command_s=config.command_timeout_s)
         self._attempts: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(_MESSAGES_AT_ONCE)
-        self._per_hop: dict[NextHop, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(config.destination_concurrency)
-        )
+        self._filing = asyncio.Semaphore(config.destination_concurrency)
+        self._hops = Hops(config.destination_concurrency)
 
     async def run(self) -> None:
         """Serve the queue until cancelled. Attempts under way go on: see `finish`."""
@@ -106,10 +107,11 @@ class Runner:
         now = self._clock()
         due = [recipient for recipient in message.recipients if recipient.due <= now]
         try:
-            groups, failed = self._grouped(due)
-            for failures in await asyncio.gather(
-                *(self._serve(message, hop, group) for hop, group in groups.items())
-            ):
+            local, remote, failed = self._grouped(due)
+            work = [self._relay(message, hop, group) for hop, group in remote.items()]
+            if local:
+                work.append(self._file(message, local))
+            for failures in await asyncio.gather(*work):
                 failed += failures
             if failed:
                 await self._ledger.bounce(message, await self._queue.content(message.id), failed)
@@ -117,28 +119,52 @@ class Runner:
             await self._postpone(message, due, error)
         self._queue.release(message.id)
 
-    def _grouped(self, due: Iterable[Recipient]) -> tuple[dict[NextHop, list[Recipient]], list[Outcome]]:
-        groups: dict[NextHop, list[Recipient]] = defaultdict(list)
+    def _grouped(
+        self, due: Iterable[Recipient]
+    ) -> tuple[list[tuple[Recipient, Mailbox]], dict[Remote, list[Recipient]], list[Outcome]]:
+        """Return who has a mailbox here, who is reached by which hop, and who cannot be reached."""
+        local: list[tuple[Recipient, Mailbox]] = []
+        remote: dict[Remote, list[Recipient]] = defaultdict(list)
         failed = []
         for recipient in due:
             try:
                 address = parse_address(recipient.address)
-                groups[next_hop(address, directory=self._directory, routes=self._routes)].append(recipient)
+                hop = next_hop(address, directory=self._directory, routes=self._routes)
             except RoutingError as error:
                 failed.append(Outcome(recipient=recipient, reply=Reply(550, error.enhanced_code, str(error))))
-        return groups, failed
+                continue
+            if isinstance(hop, Mailbox):
+                local.append((recipient, hop))
+            else:
+                remote[hop].append(recipient)
+        return local, remote, failed
 
-    async def _serve(self, message: QueuedMessage, hop: NextHop, group: Sequence[Recipient]) -> list[Outcome]:
+    async def _file(
+        self, message: QueuedMessage, local: Sequence[tuple[Recipient, Mailbox]]
+    ) -> list[Outcome]:
+        """Put the message into the mailboxes here; return the recipients that failed for good."""
+        async with self._filing:
+            try:
+                data = return_path(message.sender) + await self._queue.content(message.id)
+                stuck = []
+                for recipient, mailbox in local:
+                    stuck += await self._file_one(message, data, recipient, mailbox)
+                return await self._ledger.settle(message, stuck)
+            except Exception as error:
+                await self._postpone(message, [recipient for recipient, _ in local], error)
+                return []
+
+    async def _relay(
+        self, message: QueuedMessage, remote: Remote, group: Sequence[Recipient]
+    ) -> list[Outcome]:
         """Bring the message to one hop; return the recipients that failed for good."""
-        async with self._per_hop[hop]:
+        async with self._hops.place(remote) as hop:
             try:
                 content = await self._queue.content(message.id)
-                if isinstance(hop, Mailbox):
-                    return await self._file(message, content, hop, group)
                 failed = []
                 for start in range(0, len(group), _RECIPIENTS_AT_ONCE):
                     part = group[start : start + _RECIPIENTS_AT_ONCE]
-                    failed += await self._relay(message, content, hop, part)
+                    failed += await self._transfer(message, content, hop, remote, part)
                 return failed
             except Exception as error:
                 await self._postpone(message, group, error)
@@ -157,46 +183,39 @@ class Runner:
         rest = [recipient for recipient in recipients if recipient.address in waiting]
         await self._ledger.postpone(message, outcomes(rest, reply))
 
-    async def _file(
-        self, message: QueuedMessage, content: bytes, mailbox: Mailbox, group: Sequence[Recipient]
+    async def _file_one(
+        self, message: QueuedMessage, data: bytes, recipient: Recipient, mailbox: Mailbox
     ) -> list[Outcome]:
         """Put the message into a mailbox, once for each recipient that leads there."""
         path = maildir.mailbox_path(self._config.mailboxes, mailbox.domain, mailbox.user)
-        data = return_path(message.sender) + content
-        stuck = []
-        for recipient in group:
-            name = maildir.unique_name(
-                arrival=message.arrival, queue_id=message.id, number=recipient.number, host=self._config.host
-            )
-            try:
-                file = await asyncio.to_thread(maildir.deliver, path, name, data)
-            except OSError as error:
-                reply = Reply(451, "4.3.1", f"the mailbox cannot be written: {error.strerror}")
-                stuck.append(Outcome(recipient=recipient, reply=reply))
-            else:
-                place = str(file.relative_to(self._config.mailboxes))
-                await self._ledger.filed(message, recipient, mailbox=mailbox, file=place)
-        return await self._ledger.settle(message, stuck)
+        name = maildir.unique_name(
+            arrival=message.arrival, queue_id=message.id, number=recipient.number, host=self._config.host
+        )
+        try:
+            file = await asyncio.to_thread(maildir.deliver, path, name, data)
+        except OSError as error:
+            reply = Reply(451, "4.3.1", f"the mailbox cannot be written: {error.strerror}")
+            return [Outcome(recipient=recipient, reply=reply)]
+        place = str(file.relative_to(self._config.mailboxes))
+        await self._ledger.filed(message, recipient, mailbox=mailbox, file=place)
+        return []
 
-    async def _relay(
-        self, message: QueuedMessage, content: bytes, hop: Remote, group: Sequence[Recipient]
+    async def _transfer(
+        self, message: QueuedMessage, content: bytes, hop: Hop, remote: Remote, group: Sequence[Recipient]
     ) -> list[Outcome]:
         """Transfer the message to the first exchanger that can be reached."""
         attempt = max(recipient.attempts for recipient in group)
         rng = self._streams.stream("exchangers", f"{message.id}/{attempt}")
-        candidates = targets(hop, resolver=self._resolver, own_names={self._config.hostname}, rng=rng)
+        candidates = targets(remote, resolver=self._resolver, own_names={self._config.hostname}, rng=rng)
         unreachable: list[Reply] = []
         try:
             async with aclosing(candidates):
                 async for target in candidates:
                     try:
-                        session = await self._connected(target)
+                        return await self._transfer_to(target, message, content, hop, group)
                     except Unreachable as error:
                         log.info("%s: %s: %s", message.id, target.host, error)
                         unreachable.append(error.reply)
-                        continue
-                    async with session:
-                        return await self._transfer(message, content, group, session, target)
             reply = _decisive(unreachable)
         except LookupFailed as error:
             reply = Reply(451, error.enhanced_code, str(error))
@@ -204,19 +223,10 @@ class Runner:
             reply = Reply(550, error.enhanced_code, str(error))
         return await self._ledger.settle(message, outcomes(group, reply))
 
-    async def _connected(self, target: Target) -> ClientSession:
-        return await ClientSession.open(
-            target.address, self._config.remote_port, helo=self._config.hostname, timeouts=self._timeouts
-        )
-
-    async def _transfer(
-        self,
-        message: QueuedMessage,
-        content: bytes,
-        group: Sequence[Recipient],
-        session: ClientSession,
-        target: Target,
+    async def _transfer_to(
+        self, target: Target, message: QueuedMessage, content: bytes, hop: Hop, group: Sequence[Recipient]
     ) -> list[Outcome]:
+        """Transfer the message to one host. Raises: Unreachable."""
         by_address: dict[Address, Recipient] = {parse_address(item.address): item for item in group}
         envelope = Envelope(
             sender=parse_address(message.sender) if message.sender else None,
@@ -224,12 +234,22 @@ class Runner:
             body=message.body,
             smtputf8=message.smtputf8,
         )
-        replies = await session.send(envelope, content)
-        results = [
-            Outcome(recipient=by_address[address], reply=reply, target=target)
-            for address, reply in replies.items()
-        ]
-        return await self._ledger.settle(message, results)
+
+        async def connect() -> ClientSession:
+            return await ClientSession.open(
+                target.address, self._config.remote_port, helo=self._config.hostname, timeouts=self._timeouts
+            )
+
+        while True:
+            # A session that was left may be stale; a new one never is, and so this ends.
+            with suppress(Stale):
+                async with hop.session(target.address, connect) as session:
+                    replies = await session.send(envelope, content)
+                    results = [
+                        Outcome(recipient=by_address[address], reply=reply, target=target)
+                        for address, reply in replies.items()
+                    ]
+                    return await self._ledger.settle(message, results)
 
 
 def _decisive(replies: Sequence[Reply]) -> Reply:

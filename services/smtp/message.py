@@ -120,11 +120,9 @@ def read_message(data: bytes) -> tuple[QueuedMessage, int]:
     return message, len(first) + 1 + message.size + len(whole)
 
 
-def content_of(data: bytes) -> bytes:
-    """Return the content in the bytes of a message file that `read_message` accepts."""
-    first, _, rest = data.partition(b"\n")
-    message, _ = _read_header(first)
-    return rest[: message.size]
+def content_size(header: bytes) -> int:
+    """Return the length of the content that follows a header line. Raises: CorruptMessage."""
+    return _read_header(header)[0].size
 
 
 def _read_header(line: bytes) -> tuple[QueuedMessage, int]:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from services.errors import ConfigError, ServiceError
 from services.notices import Notices
@@ -80,7 +80,7 @@ async def serve(
         streams=streams,
         clock=clock,
     )
-    sessions: set[ServerSession] = set()
+    sessions: list[set[ServerSession]] = []
 
     def reception(*, submission: bool) -> Reception:
         return Reception(
@@ -88,6 +88,7 @@ async def serve(
             submission=submission,
             tls=tls,
             size_limit=config.size_limit,
+            session_limit=config.session_limit,
             command_timeout_s=config.command_timeout_s,
             directory=directory,
             policy=Policy(directory, config.relay_from),
@@ -100,13 +101,14 @@ async def serve(
         await queue.open()
         for port, submission in ((config.smtp_port, False), (config.submission_port, True)):
             if port:
-                servers += await _listen(config.listen, port, reception(submission=submission), sessions)
+                sessions.append(set())
+                servers += await _listen(config.listen, port, reception(submission=submission), sessions[-1])
         notices.ready()
         await runner.run()
     finally:
         for server in servers:
             server.close()
-        await _close(sessions)
+        await _close(set().union(*sessions))
         await runner.finish(_GRACE_S)
         await queue.close()
 
@@ -155,14 +157,15 @@ async def _listen(
     return servers
 
 
-async def _close(sessions: set[ServerSession]) -> None:
+async def _close(sessions: Collection[ServerSession]) -> None:
     """End every session, those whose client does not listen after a moment."""
-    for session in list(sessions):
+    for session in sessions:
         session.shut_down()
     if sessions:
         await asyncio.wait([session.gone for session in sessions], timeout=_CLOSING_S)
-    for session in list(sessions):
-        session.abort()
+    for session in sessions:
+        if not session.gone.done():
+            session.abort()
     # Transports close in the loop's next turn, those below TLS in the one after it.
     for _ in range(2):
         await asyncio.sleep(0)

@@ -5,6 +5,9 @@
 It connects to port 587, takes up TLS and checks the server's certificate, authenticates, and hands the
 message over (RFC 6409). Line ends become CRLF, whatever they are on disk; that is the only change. Bcc
 fields are not looked at: the recipients are those that the caller names.
+
+An `Outgoing` does the same for several messages, one after the other over one session, as a mail program
+empties its outbox.
 """
 
 from __future__ import annotations
@@ -13,17 +16,19 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import aiosmtplib
 
-from services.smtp.address import parse_address
-from services.smtp.client import ClientSession, reason
+from services.smtp.address import Address, parse_address
+from services.smtp.client import ClientSession, Stale, Timeouts, reason
 from services.smtp.envelope import Envelope
 from services.smtp.errors import SubmissionFailed
-from services.smtp.replies import parse_reply
+from services.smtp.replies import Reply, parse_reply
 from services.smtp.trace import header_section
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -61,36 +66,74 @@ async def submit(config: SubmissionConfig, message: bytes, sender: str, recipien
 
     Raises: SubmissionFailed if it takes none or cannot be reached; BadAddress.
     """
-    content = with_crlf(message)
-    envelope = Envelope(
-        sender=parse_address(sender) if sender else None,
-        recipients=tuple(parse_address(recipient) for recipient in dict.fromkeys(recipients)),
-        body="7BIT" if content.isascii() else "8BITMIME",
-        smtputf8=not header_section(content).isascii(),
-    )
-    if not envelope.recipients:
-        raise SubmissionFailed("no recipients")
-    try:
-        async with await _session(config) as session:
-            replies = await session.send(envelope, content)
-    except aiosmtplib.SMTPResponseException as error:
-        reply = parse_reply(error.code, error.message)
-        raise SubmissionFailed(
-            f"{config.server} said: {reply}", reply=str(reply), temporary=not reply.permanent
-        ) from error
-    except (aiosmtplib.SMTPException, OSError) as error:
-        raise SubmissionFailed(
-            f"{config.server}:{config.port}: {reason(error)}", temporary=not _final(error)
-        ) from error
+    async with Outgoing(config) as outgoing:
+        return await outgoing.submit(message, sender, recipients)
 
-    taken = [reply for reply in replies.values() if reply.positive]
-    refused = {str(address): str(reply) for address, reply in replies.items() if not reply.positive}
-    if not taken:
-        worst = next(iter(replies.values()))
-        raise SubmissionFailed(
-            f"{config.server} took no recipient: {worst}", reply=str(worst), temporary=not worst.permanent
+
+class Outgoing:
+    """Submits messages over one session, which is opened for the first and again when it broke.
+
+    Leaving it ends the session.
+    """
+
+    def __init__(self, config: SubmissionConfig) -> None:
+        self._config = config
+        self._session: ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self._close()
+
+    async def submit(self, message: bytes, sender: str, recipients: Sequence[str]) -> Receipt:
+        """Submit one message; as the function of that name."""
+        content = with_crlf(message)
+        envelope = Envelope(
+            sender=parse_address(sender) if sender else None,
+            recipients=tuple(parse_address(recipient) for recipient in dict.fromkeys(recipients)),
+            body="7BIT" if content.isascii() else "8BITMIME",
+            smtputf8=not header_section(content).isascii(),
         )
-    return Receipt(queue_id=taken[0].queue_id, reply=str(taken[0]), refused=refused)
+        if not envelope.recipients:
+            raise SubmissionFailed("no recipients")
+        try:
+            replies = await self._send(envelope, content)
+        except aiosmtplib.SMTPResponseException as error:
+            reply = parse_reply(error.code, error.message)
+            raise SubmissionFailed(
+                f"{self._config.server} said: {reply}", reply=str(reply), temporary=not reply.permanent
+            ) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise SubmissionFailed(
+                f"{self._config.server}:{self._config.port}: {reason(error)}", temporary=not _final(error)
+            ) from error
+        return self._receipt(replies)
+
+    def _receipt(self, replies: Mapping[Address, Reply]) -> Receipt:
+        taken = [reply for reply in replies.values() if reply.positive]
+        refused = {str(address): str(reply) for address, reply in replies.items() if not reply.positive}
+        if not taken:
+            worst = next(iter(replies.values()))
+            raise SubmissionFailed(
+                f"{self._config.server} took no recipient: {worst}",
+                reply=str(worst),
+                temporary=not worst.permanent,
+            )
+        return Receipt(queue_id=taken[0].queue_id, reply=str(taken[0]), refused=refused)
+
+    async def _send(self, envelope: Envelope, content: bytes) -> dict[Address, Reply]:
+        if self._session is not None and self._session.usable:
+            with suppress(Stale):
+                return await self._session.send(envelope, content)
+        await self._close()
+        self._session = await _session(self._config)
+        return await self._session.send(envelope, content)
+
+    async def _close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
 
 def with_crlf(message: bytes) -> bytes:
@@ -132,7 +175,7 @@ async def _session(config: SubmissionConfig) -> ClientSession:
     except BaseException:
         client.close()
         raise
-    return ClientSession(client)
+    return ClientSession(client, Timeouts(connect_s=config.timeout_s, command_s=config.timeout_s))
 
 
 async def _connected(config: SubmissionConfig) -> socket.socket:

@@ -55,6 +55,7 @@ class Reception:
     submission: bool
     tls: ssl.SSLContext | None
     size_limit: int
+    session_limit: int
     command_timeout_s: float
     directory: Directory
     policy: Policy
@@ -85,7 +86,7 @@ class _Handler:
 
 
 class ServerSession(SMTP):
-    """One client's session."""
+    """One client's session; it is one of `sessions` from its beginning to its end."""
 
     line_length_limit = _PIECE
     AuthLoginUsernameChallenge = "Username:"
@@ -116,8 +117,22 @@ class ServerSession(SMTP):
     # Life of a session
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # With STARTTLS a session has a second connection, below which the first goes on.
+        if self not in self._sessions and len(self._sessions) >= self._reception.session_limit:
+            self._turn_away(transport)
+            return
         self._sessions.add(self)
         super().connection_made(transport)
+
+    def _turn_away(self, transport: asyncio.BaseTransport) -> None:
+        """Tell the client to come again, without a session (RFC 5321 §4.2.2: 421)."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (what create_server makes)
+        reply = Reply(421, "4.3.2", f"{self.hostname} has too many sessions, try again later")
+        peer = transport.get_extra_info("peername")
+        self._reception.notices.event("rejected", client=str(peer[0]), stage="connect", reply=str(reply))
+        transport.set_protocol(asyncio.Protocol())
+        transport.write(f"{reply}\r\n".encode())
+        transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end()

@@ -24,12 +24,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from services.durable import make_directory, sync_directory, write_all, write_file
 from services.smtp.errors import SmtpError, SpoolUnavailable
 from services.smtp.message import (
     CorruptMessage,
     Progress,
     QueuedMessage,
-    content_of,
+    content_size,
     header_line,
     journal_line,
     read_message,
@@ -58,8 +59,7 @@ class Spool:
         """
         try:
             for directory in (self._tmp, self._queue, self._corrupt):
-                directory.mkdir(parents=True, exist_ok=True)
-            _sync_directory(self._root)
+                make_directory(directory)
             self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +127,7 @@ class Spool:
             try:
                 before = os.fstat(fd).st_size
                 try:
-                    _write_all(fd, b"".join(map(journal_line, progress)))
+                    write_all(fd, b"".join(map(journal_line, progress)))
                     os.fdatasync(fd)
                 except OSError:
                     os.ftruncate(fd, before)
@@ -145,27 +145,21 @@ class Spool:
 
         Raises: SpoolUnavailable.
         """
-        with _unavailable():
-            return content_of((self._queue / message_id).read_bytes())
+        with _unavailable(), (self._queue / message_id).open("rb") as file:
+            return file.read(content_size(file.readline()))
 
     def _write(self, directory: Path, name: str, *parts: bytes) -> None:
         """Make `directory/name` hold `parts`, wholly or not at all."""
         temporary = self._tmp / name
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                for part in parts:
-                    _write_all(fd, part)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            write_file(temporary, *parts)
             os.rename(temporary, directory / name)
         except OSError:
             with suppress(OSError):
                 temporary.unlink()
             raise
         try:
-            _sync_directory(directory)
+            sync_directory(directory)
         except OSError:
             # It is not known whether the name is on disk. The client will be told that it is not, and
             # will come again: so it must not be found here later.
@@ -204,17 +198,3 @@ def _unavailable() -> Iterator[None]:
         yield
     except OSError as error:
         raise SpoolUnavailable(f"the spool cannot be written: {error.strerror}") from error
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -90,6 +90,33 @@ def test_names_stay_inside(tmp_path: Path, user: str) -> None:
     assert len(list_messages(tmp_path, "example.org", user)) == 1
 
 
+@pytest.mark.parametrize("user", ["jörg", "用户", "юлия", "o'hara"])
+def test_names_beyond_ascii(tmp_path: Path, user: str) -> None:
+    """A mailbox is called as its user is, in UTF-8."""
+    deliver(mailbox_path(tmp_path, "example.org", user), name(), b"x")
+    assert list_mailboxes(tmp_path) == [("example.org", user)]
+    assert (tmp_path / "example.org" / user / "new").is_dir()
+
+
+def test_every_new_directory_is_synced_in_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash takes nothing away: neither the message nor any of the directories that lead to it."""
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def counted(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    file = deliver(mailbox_path(tmp_path / "a" / "b", "example.org", "bob"), name(), b"x")
+    made = [tmp_path, *(tmp_path / path for path in ("a", "a/b", "a/b/example.org", "a/b/example.org/bob"))]
+    assert set(made) <= set(synced)
+    assert synced.index(tmp_path) < synced.index(tmp_path / "a")
+    assert synced[-1] == file.parent
+
+
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delivery that fails leaves no piece behind, and can be repeated."""
 

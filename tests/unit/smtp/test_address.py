@@ -18,6 +18,8 @@ from services.smtp.errors import BadAddress
         ('"b\\ob"@example.org', "bob@example.org", "bob@example.org"),
         ('"bob smith"@example.org', '"bob smith"@example.org', '"bob smith"@example.org'),
         ("bøb@exämple.org", "bøb@xn--exmple-cua.org", "bøb@xn--exmple-cua.org"),
+        ("Jo\u0308rg@example.org", "j\u00f6rg@example.org", "j\u00f6rg@example.org"),
+        ("ЮЛИЯ+x@example.org", "юлия+x@example.org", "юлия@example.org"),
         ("bob@[198.18.0.1]", "bob@[198.18.0.1]", "bob@[198.18.0.1]"),
         ("!#$%&'*+/=?^_`{|}~-@a-b.c_d", "!#$%&'*+/=?^_`{|}~-@a-b.c_d", "!#$%&'*@a-b.c_d"),
     ],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.smtp.data import read_message
+from services.smtp.data import read_message, stuffed
 
 
 def read(wire: bytes, *, piece: int, limit: int = 10**6, buffer: int = 64) -> tuple[bytes | None, bytes]:
@@ -64,3 +66,29 @@ def test_the_limit(size: int, *, taken: bool) -> None:
 def test_dots_that_were_added_do_not_count() -> None:
     """The limit is that of the message as it was sent, not as it travels."""
     assert read(b"..\r\n" * 25 + b".\r\n", piece=1000, limit=75) == (b".\r\n" * 25, b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "wire"),
+    [
+        (b"", b".\r\n"),
+        (b"\r\n", b"\r\n.\r\n"),
+        (b"a\r\n", b"a\r\n.\r\n"),
+        (b"a", b"a\r\n.\r\n"),
+        (b".", b"..\r\n.\r\n"),
+        (b".\r\n..\r\n...\r\n", b"..\r\n...\r\n....\r\n.\r\n"),
+        (b"a.\r\n.b", b"a.\r\n..b\r\n.\r\n"),
+        (b"\r\n.\r\n", b"\r\n..\r\n.\r\n"),
+        (b"\xff\x00\r\n", b"\xff\x00\r\n.\r\n"),
+    ],
+)
+def test_what_travels(content: bytes, wire: bytes) -> None:
+    """Dots at the beginning of lines are doubled, and the end stands on a line of its own."""
+    assert stuffed(content) == wire
+
+
+@given(st.lists(st.binary(max_size=5) | st.sampled_from([b"\r\n", b".", b"\r\n."])).map(b"".join))
+def test_there_and_back(content: bytes) -> None:
+    """What is read is what was sent, whatever it holds, but for the end that its last line may lack."""
+    complete = content if content.endswith(b"\r\n") or not content else content + b"\r\n"
+    assert read(stuffed(content) + b"QUIT\r\n", piece=7) == (complete, b"QUIT\r\n")

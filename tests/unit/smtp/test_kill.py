@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.mailbox.maildir import list_messages, read_message
 from services.smtp.address import parse_address
-from services.smtp.client import ClientSession, Timeouts, Unreachable
+from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
 from services.smtp.config import Domain, User
 from services.smtp.envelope import Envelope
 from services.smtp.trace import field
@@ -50,7 +50,7 @@ class Load:
         await asyncio.gather(*(self._client() for _ in range(CLIENTS)))
 
     async def _client(self) -> None:
-        with suppress(Unreachable):
+        with suppress(Unreachable, Stale):
             session = await ClientSession.open(
                 "127.0.0.1", self.port, helo="load.example", timeouts=Timeouts(connect_s=5, command_s=5)
             )

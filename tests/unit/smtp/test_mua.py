@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from services.smtp import mua
+from services.smtp.client import ClientSession, Timeouts
 from services.smtp.config import TlsConfig
 from services.smtp.errors import SubmissionFailed
-from services.smtp.mua import SubmissionConfig, submit, with_crlf
+from services.smtp.mua import Outgoing, SubmissionConfig, submit, with_crlf
 from tests.unit.smtp.running import ALICE, ScriptedServer, config, free_port, running
 
 
@@ -131,3 +133,64 @@ def test_some_recipients_are_taken(tmp_path: Path, tls: TlsConfig) -> None:
             assert receipt.refused == {"eve@example.org": "550 5.1.1 <eve@example.org>: no such user here"}
 
     asyncio.run(main())
+
+
+def outgoing(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, *recipients: str
+) -> list[str | SubmissionFailed]:
+    """Submit a message to each recipient through one Outgoing; return the queue ids and the failures."""
+
+    async def session(_: SubmissionConfig) -> ClientSession:
+        return await ClientSession.open(server.address, server.port, helo="mua.example", timeouts=Timeouts())
+
+    async def main() -> list[str | SubmissionFailed]:
+        found: list[str | SubmissionFailed] = []
+        async with server, Outgoing(SETTINGS) as out:
+            for recipient in recipients:
+                try:
+                    found.append((await out.submit(b"hi\n", "alice@example.com", [recipient])).queue_id)
+                except SubmissionFailed as error:
+                    found.append(error)
+        return found
+
+    monkeypatch.setattr(mua, "_session", session)
+    return asyncio.run(main())
+
+
+SETTINGS = SubmissionConfig(server="msa", username="alice", password="secret", ca_file=Path("ca.pem"))
+
+
+def test_an_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several messages go over one session, and one that is refused does not hold up the next."""
+    server = ScriptedServer(replies={"RCPT TO:<no@": "550 5.1.1 no such user"})
+    one, two, three = outgoing(server, monkeypatch, "a@example.org", "no@example.org", "b@example.org")
+    assert (one, three) == ("SCRIPTED", "SCRIPTED")
+    assert isinstance(two, SubmissionFailed)
+    assert two.reply == "550 5.1.1 no such user"
+    words = [line.partition(" ")[0] for line in server.commands]
+    assert words == ["EHLO", "MAIL", "RCPT", "DATA", "MAIL", "RCPT", "RSET", "MAIL", "RCPT", "DATA", "QUIT"]
+
+
+def test_an_outbox_and_a_server_that_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that broke takes one message with it; the next one has a session of its own."""
+    server = ScriptedServer(replies={"RCPT TO:<no@": ""})
+    one, two, three = outgoing(server, monkeypatch, "a@example.org", "no@example.org", "b@example.org")
+    assert (one, three) == ("SCRIPTED", "SCRIPTED")
+    assert isinstance(two, SubmissionFailed)
+    assert two.temporary
+    assert [line for line in server.commands if line.startswith("EHLO")] == ["EHLO mua.example"] * 2
+
+
+def test_an_outbox_and_a_server_that_has_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that an old session does not take goes over a new one."""
+
+    class Fastidious(ScriptedServer):
+        def _reply(self, line: str) -> str:
+            if line.startswith("MAIL") and self.messages:
+                self.messages.clear()
+                return "421 4.7.0 one message is enough"
+            return super()._reply(line)
+
+    server = Fastidious()
+    assert outgoing(server, monkeypatch, "a@example.org", "b@example.org") == ["SCRIPTED"] * 2
+    assert [line for line in server.commands if line.startswith("EHLO")] == ["EHLO mua.example"] * 2

@@ -372,3 +372,42 @@ def test_commands_before_the_handshake_are_not_run(tmp_path: Path, tls: TlsConfi
 
     # Either the handshake fails on the injected bytes, or their command has no answer.
     assert asyncio.run(main()) in (b"", b"250-mx.example.org\r\n")
+
+
+def test_too_many_sessions(tmp_path: Path) -> None:
+    """One session too many on a port is told to come again; when one has ended there is room for another."""
+    greeting, refusal = (
+        "S: 220 mx.example.org ESMTP Mailbed",
+        "S: 421 4.3.2 mx.example.org has too many sessions*",
+    )
+
+    async def main() -> Events:
+        configuration = config(tmp_path, session_limit=2)
+        async with running(configuration) as events:
+            held = [await asyncio.open_connection("127.0.0.1", configuration.smtp_port) for _ in range(2)]
+            for reader, _ in held:
+                await reader.readline()
+            await play(configuration.smtp_port, refusal)
+            held[0][1].write(b"QUIT\r\n")
+            await held[0][0].read()
+            await play(configuration.smtp_port, greeting)
+            for _, writer in held:
+                writer.close()
+                await writer.wait_closed()
+        return events
+
+    (rejected,) = asyncio.run(main()).of("rejected")
+    assert (rejected["stage"], rejected["client"]) == ("connect", "127.0.0.1")
+
+
+def test_sessions_with_tls_count_once(tmp_path: Path, tls: TlsConfig) -> None:
+    """A session that takes up TLS is still one session, so that the last one may do it too."""
+
+    async def main() -> None:
+        msa = config(tmp_path, submission_port=free_port(), tls=tls, users=(ALICE,), session_limit=1)
+        async with running(msa):
+            context = client_context(tls.cert, None)
+            for _ in range(2):
+                await play(msa.submission_port, "C: NOOP\nS: 250 *\nC: QUIT\nS: 221 *", tls=context)
+
+    asyncio.run(main())

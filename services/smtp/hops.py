@@ -1,0 +1,95 @@
+"""Next hops: how many messages are brought to each at a time, and over which sessions.
+
+Theory of operation. A hop has so many places, and a message waits for one. It looks its exchangers up by
+itself, and opens a session with the one that it chose. When it has been transferred, the session
+
+    ends                        if no other message is under way to this hop
+    is left for the next one    if there are: whichever would have connected to the same address takes it over
+
+So a single message has a session of its own, a queue goes over as many sessions as there are places, and a
+change in DNS changes the path of every message after it. A hop that nobody is under way to is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from services.smtp.client import ClientSession, Stale
+from services.smtp.routing import Remote
+
+Connect = Callable[[], Awaitable[ClientSession]]
+
+
+class Hop:
+    """A hop that somebody is under way to, and the sessions that are left for the next one, by address."""
+
+    def __init__(self, places: int) -> None:
+        self.free = asyncio.Semaphore(places)
+        self.users = 0
+        self._places = places
+        self._left: dict[str, list[ClientSession]] = {}
+
+    @asynccontextmanager
+    async def session(self, address: str, connect: Connect) -> AsyncIterator[ClientSession]:
+        """Give a session with `address`: one that was left, or else a new one.
+
+        It is left for the next, or ended. After Stale no other that was left is used either. Raises what
+        `connect` raises.
+        """
+        session = self._taken(address) or await connect()
+        try:
+            yield session
+        except BaseException as error:
+            await session.close(quit_first=False)
+            if isinstance(error, Stale):
+                await self._close(self._left.pop(address, []), quit_first=False)
+            raise
+        left = self._left.setdefault(address, [])
+        if self.users > 1 and session.usable and len(left) < self._places:
+            left.append(session)
+        else:
+            await session.close()
+
+    async def close(self) -> None:
+        """End the sessions that are left."""
+        while self._left:
+            await self._close(self._left.popitem()[1])
+
+    def _taken(self, address: str) -> ClientSession | None:
+        left = self._left.get(address, [])
+        while left:
+            # The last one left: the others may rest until the server is tired of them.
+            session = left.pop()
+            if session.usable:
+                return session
+        return None
+
+    async def _close(self, sessions: list[ClientSession], *, quit_first: bool = True) -> None:
+        await asyncio.gather(*(session.close(quit_first=quit_first) for session in sessions))
+
+
+class Hops:
+    """The hops that somebody is under way to, each with `places` places."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._hops: dict[Remote, Hop] = {}
+
+    def __len__(self) -> int:
+        return len(self._hops)
+
+    @asynccontextmanager
+    async def place(self, remote: Remote) -> AsyncIterator[Hop]:
+        """Wait for a place at a hop and hold it."""
+        hop = self._hops.setdefault(remote, Hop(self._places))
+        hop.users += 1
+        try:
+            async with hop.free:
+                yield hop
+        finally:
+            hop.users -= 1
+            if not hop.users:
+                del self._hops[remote]
+                await hop.close()
