@@ -1,4 +1,4 @@
-"""Say what a capture holds: `python -m captures FILE`."""
+"""Say what a capture holds: `python -m captures FILE`, and which way its mail went: `… journey FILE`."""
 
 from __future__ import annotations
 
@@ -16,33 +16,53 @@ _EXAMPLES = """\
 examples:
   python -m captures network.pcapng           a line for each interface
   python -m captures --json network.pcapng    the same as JSON
+  python -m captures journey network.pcapng   the way of each message in it
 
 The exit status is 0, 1 when the file cannot be read, or 2 for a mistake in the command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what the file that the command line names holds; return the exit status."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # A file of that name is meant if there is nothing behind it.
+    journeys = words[:1] == ["journey"] and len(words) > 1
+    options = _parser().parse_args(words[1:] if journeys else words)
     try:
         with pcapng.open_capture(options.file) as reader:
-            summary = summarise(reader)
-            end = reader.end
+            text = _journeys(reader, options.json) if journeys else _summary(reader, options.json)
     except CaptureError as error:
         return _failed(str(error))
     except OSError as error:
         return _failed(f"{options.file}: {error.strerror}")
     try:
-        print(_as_json(summary) if options.json else _as_text(summary, end), flush=True)
+        print(text, flush=True)
     except BrokenPipeError:
         # The reader, `head` for one, has had enough; Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
+def _summary(reader: pcapng.Reader, as_json: bool) -> str:
+    summary = summarise(reader)
+    return _as_json(summary) if as_json else _as_text(summary, reader.end)
+
+
+def _journeys(reader: pcapng.Reader, as_json: bool) -> str:
+    from captures.journeys import document, read_journeys, text
+
+    found = read_journeys(reader)
+    if as_json:
+        return json.dumps(document(found), indent=2, ensure_ascii=False)
+    told = ["\n".join([text.heading(journey), *text.lines(journey)]) for journey in found.journeys]
+    return "\n\n".join(told) or "no mail crossed"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m captures",
-        description="Say how many packets a pcapng file holds, and how many it lost, for each interface.",
+        usage="%(prog)s [journey] [-h] [--json] FILE",
+        description="Say how many packets a pcapng file holds, and how many it lost, for each interface; "
+        "with `journey`, which way each message went.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

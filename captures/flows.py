@@ -134,7 +134,8 @@ class Flow:
         if self.isn is not None and self.established_ns is None and not self.server.heard:
             return "refused" if self.refused else "unanswered"
         if self.reset:
-            return "reset"
+            # A SYN-ACK that comes when the client has been told "unreachable" is answered by RST.
+            return "refused" if self.refused else "reset"
         return "closed" if self.client.finished or self.server.finished else "open"
 
 
@@ -182,7 +183,7 @@ class Flows:
         if half is None or half.place != point.place:
             return
         if half.flow.isn == int.from_bytes(data[66:70], "big"):
-            half.flow.refused = True
+            half.flow.refused |= half.flow.established_ns is None
             half.flow.seen(frame, time_ns)
 
     def _synchronize(
@@ -200,7 +201,8 @@ class Flows:
             flow = self._open(octets, crossing, place)
             flow.isn, flow.isn_before = header.sequence, before.isn if before else None
             flow.client.begin(header.sequence + 1)
-        if crossing is flow.first:
+        # A connection that its SYN-ACK told of may have been met elsewhere first.
+        if crossing is flow.first or not flow.tries:
             flow.tries.append([])
         flow.tries[-1].append(crossing)
         return flow.client

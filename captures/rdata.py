@@ -32,7 +32,7 @@ Known: TypeAlias = dict[int, str]
 _OPT = 41
 _IN = 1
 _DO = 0x8000
-_MAX_LABELS = 127  # of one octet each, with their lengths: 254 octets
+_MAX_LABELS = 127  # of one octet each, with their lengths: 254 octets; bounds what a name costs
 _MAX_NAME = 253  # characters, as each octet of a length but the first stands for a dot
 
 _OPTION = struct.Struct("!HH")

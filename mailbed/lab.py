@@ -39,7 +39,7 @@ from mailbed.errors import (
 )
 from mailbed.handle import Fault, Handle, SentMessage
 from mailbed.roles.service import Service, World
-from topologies import catalog, planfile
+from topologies import DEFAULT, catalog, planfile
 from topologies.check import check
 from topologies.errors import TopologyError
 from topologies.plan import Plan
@@ -56,7 +56,7 @@ class Lab(Handle):
 
     def __init__(
         self,
-        topology: str | Plan,
+        topology: str | Plan = DEFAULT,
         *,
         name: str | None = None,
         seed: int = 1,

@@ -13,6 +13,7 @@ run.json is replaced as a whole, so that a reader never sees half of it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -25,6 +26,8 @@ from typing import Any
 from mailbed.errors import LabError
 
 SCHEMA = "mailbed.run/1"
+UNFINISHED = ("starting", "running")
+"""States of run.json in which the lab has not said that it ended; killed, it never does."""
 
 
 def default_base() -> Path:
@@ -77,6 +80,27 @@ def read_record(run: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise LabError(f"{run} is no run directory: run.json holds no object")
     return record
+
+
+def may_run(run: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether the lab may be running: it has not said that it ended, and one of its name exists."""
+    if record.get("state") not in UNFINISHED:
+        return False
+    mark = f"@mailbed/{run.stat().st_uid}/{record.get('lab')}"
+    sockets = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
+    return any(line.endswith(mark) for line in sockets.splitlines())
+
+
+def last() -> Path | None:
+    """Return the run that was started last of those in captures/runs; None if there is none."""
+    base = default_base()
+    found: list[tuple[float, Path]] = []
+    for path in base.iterdir() if base.is_dir() else ():
+        with contextlib.suppress(LabError):
+            record = read_record(path)
+            if record.get("schema") == SCHEMA:
+                found.append((float(record.get("started", 0.0)), path))
+    return max(found)[1] if found else None
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mailbed.cli import cleaning, diagnosis, faults, labs, output, programs, run, send
+from mailbed.cli import cleaning, diagnosis, faults, journey, labs, output, programs, run, send
 from mailbed.cli.arguments import Group, Verb
 from mailbed.cli.options import examples, need_verb
 from mailbed.errors import MailbedError
@@ -26,10 +26,11 @@ app = typer.Typer(
     name="mailbed",
     cls=Group,
     epilog=examples(
-        "mailbed run minimal               one message from alice to bob, and down again",
-        "mailbed up minimal                a lab that stays",
+        "mailbed run                       one message from alice to bob, and down again",
+        "mailbed up                        a lab that stays",
         "mailbed send message.eml --to bob@example.org",
         "mailbed exec alice -- dig mx example.org",
+        "mailbed journey                   which way each message went",
         "mailbed down",
     ),
     add_completion=False,
@@ -45,6 +46,7 @@ for name, verb, lines in (
     ("down", labs.down, labs.DOWN_EXAMPLES),
     ("ps", labs.ps, labs.PS_EXAMPLES),
     ("send", send.send, send.EXAMPLES),
+    ("journey", journey.journey, journey.EXAMPLES),
 ):
     app.command(name, cls=Verb, epilog=examples(*lines))(verb)
 app.command("exec", cls=Verb, epilog=examples(*programs.EXAMPLES), context_settings=programs.CONTEXT)(

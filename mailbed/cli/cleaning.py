@@ -29,7 +29,6 @@ EXAMPLES = (
     "mailbed clean --older-than 7 --yes     days",
 )
 _DAY_S = 86400
-_UNFINISHED = ("starting", "running")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,6 @@ def finished(base: Path) -> list[Run]:
     from mailbed.cli.labs import running
 
     in_use = {Path(lab["run"]).resolve() for lab in running()}
-    sockets = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
     found = []
     for path in sorted(base.iterdir()) if base.is_dir() else []:
         if path.is_symlink() or not path.is_dir() or path.resolve() in in_use:
@@ -96,13 +94,13 @@ def finished(base: Path) -> list[Run]:
         except LabError:
             continue
         state = str(record.get("state", ""))
-        if record.get("schema") == rundir.SCHEMA and not _may_run(path, record, sockets):
+        if record.get("schema") == rundir.SCHEMA and not rundir.may_run(path, record):
             found.append(
                 Run(
                     path=path,
                     topology=str(record.get("topology", "")),
                     # Its owner was killed, and could not say so.
-                    state="died" if state in _UNFINISHED else state,
+                    state="died" if state in rundir.UNFINISHED else state,
                     started=float(record.get("started", 0.0)),
                     size=_size(path),
                 )
@@ -123,14 +121,6 @@ def remove(path: Path) -> None:
     if result.returncode or path.exists():
         said = result.stderr.strip().splitlines()
         raise LabError(f"{path} cannot be removed: {said[-1] if said else 'permission denied'}")
-
-
-def _may_run(path: Path, record: dict[str, Any], sockets: str) -> bool:
-    """Whether the lab may be running: it has not ended in its own words, and one of its name exists."""
-    if record.get("state") not in _UNFINISHED:
-        return False
-    mark = f"@mailbed/{path.stat().st_uid}/{record.get('lab')}"
-    return any(line.endswith(mark) for line in sockets.splitlines())
 
 
 def _size(path: Path) -> int:

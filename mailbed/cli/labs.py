@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,13 +11,15 @@ import typer
 from mailbed.cli import output, targets
 from mailbed.cli.options import Json, NewLab, Out, RunningLab, Seed, TimeScale, Topology, Use
 from mailbed.cli.starting import make_lab, sizes, tell_left_out
+from topologies import DEFAULT
 
 if TYPE_CHECKING:
     from topologies.plan import Plan
 
 LIST_EXAMPLES = ("mailbed list", "mailbed list --json | jq -r '.labs[].run'")
 UP_EXAMPLES = (
-    "mailbed up minimal",
+    "mailbed up two-companies",
+    "mailbed up internet:DOMAINS=30",
     "mailbed up minimal --lab one --seed 7 --use a-root=nsd",
     "mailbed up my-world.toml --foreground        until Ctrl-C",
 )
@@ -28,8 +31,15 @@ def list_(json: Json = False) -> None:
     """Show the built-in topologies and the running labs."""
     from topologies import catalog
 
+    entries = catalog.entries()
     topologies = [
-        {"name": entry.name, "title": entry.title, "hosts": entry.hosts} for entry in catalog.entries()
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "hosts": entry.hosts,
+            "parameters": {key: asdict(parameter) for key, parameter in entry.parameters.items()},
+        }
+        for entry in entries
     ]
     labs = running()
     if json:
@@ -37,7 +47,16 @@ def list_(json: Json = False) -> None:
         return
     output.table(
         ("TOPOLOGY", "HOSTS", "WHAT IT IS"),
-        [(str(found["name"]), str(found["hosts"]), str(found["title"])) for found in topologies],
+        [(entry.name, str(entry.hosts), entry.title) for entry in entries],
+    )
+    output.say()
+    output.table(
+        ("PARAMETER", "DEFAULT", "WHAT IT IS"),
+        [
+            (f"{entry.name}:{key}=N", str(parameter.default), parameter.range)
+            for entry in entries
+            for key, parameter in entry.parameters.items()
+        ],
     )
     output.say()
     if labs:
@@ -46,11 +65,11 @@ def list_(json: Json = False) -> None:
             [(lab["lab"], lab["topology"], _since(lab["started"]), output.near(lab["run"])) for lab in labs],
         )
     else:
-        output.say("No lab is running. Start one: mailbed up minimal")
+        output.say("No lab is running. Start one: mailbed up")
 
 
 def up(
-    topology: Topology,
+    topology: Topology = DEFAULT,
     lab: NewLab = None,
     seed: Seed = 1,
     out: Out = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mailbed.cli import output
+from topologies import DEFAULT
 
 Json = Annotated[
     bool,
@@ -23,7 +24,8 @@ Topology = Annotated[
     str,
     typer.Argument(
         metavar="TOPOLOGY",
-        help="A built-in topology (mailbed list), or a file: plan.toml, plan.py.",
+        help="A built-in topology (mailbed list), also internet:DOMAINS=30, or a file: plan.toml, plan.py "
+        f"(default: {DEFAULT}).",
         show_default=False,
     ),
 ]

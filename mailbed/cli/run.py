@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mailbed.cli import messages, output
-from mailbed.cli.delivery import Delivery, deliver, mailbox_file, worst
+from mailbed.cli.delivery import Delivery, deliver, worst
 from mailbed.cli.options import (
     Json,
     NewLab,
@@ -22,21 +23,24 @@ from mailbed.cli.options import (
     Use,
 )
 from mailbed.cli.starting import make_lab, sizes, tell_left_out
+from mailbed.cli.telling import keep, tell_delivery, tell_gaps
+from topologies import DEFAULT
 
 if TYPE_CHECKING:
+    from captures.journeys import Journeys
     from mailbed.lab import Lab
-    from topologies.plan import Plan
 
 EXAMPLES = (
-    "mailbed run minimal",
+    "mailbed run                                  two-companies, one message from alice to bob",
     "mailbed run minimal --message letter.eml --to bob@example.org --to dave@example.org",
     "mailbed run minimal --use a-root=nsd --seed 7 --out /tmp/run",
+    "mailbed run internet:DOMAINS=30",
     "mailbed run my-world.toml --json | jq .timing",
 )
 
 
 def run(
-    topology: Topology,
+    topology: Topology = DEFAULT,
     message: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,50 +84,15 @@ def run(
         with progress:
             progress.show("taking the lab down")
             record = started.down()
+    with output.Progress() as progress:
+        progress.show("reading the journeys from the capture")
+        found = _journeys(started.run, record)
     result = _result(started, record, deliveries)
     if json:
         output.document(result)
     else:
-        _tell(started, deliveries, result)
+        _tell(started, deliveries, result, found)
     raise typer.Exit(0 if result["outcome"] == "delivered" else 1)
-
-
-def tell_account(plan: Plan, run_directory: Path, delivery: Delivery) -> None:
-    """Say what happened to a message, line by line, and how it ended."""
-    from mailbed.cli.account import account, read_events
-    from topologies.addressing import assign
-
-    names = {str(interface.address.ip): interface.host for interface in assign(plan).interfaces}
-    to = ", ".join(delivery.recipients)
-    output.say(
-        f"{output.strong(f'{delivery.sender} → {to}')}: {delivery.letter.name}, "
-        f"{len(delivery.letter.content):,} bytes. What the services' events tell:"
-    )
-    if delivery.reason:
-        output.say(f"  {output.marked('refused', good=False)}: {delivery.reason}")
-        return
-    steps = account(
-        read_events(run_directory),
-        queue_id=delivery.queue_id,
-        started=delivery.started,
-        settled=delivery.outcome not in ("pending", "deferred"),
-        names=names,
-    )
-    width = max(len(step.host) for step in steps)
-    for step in steps:
-        output.say(f"  {step.ms:9,.1f} ms  {step.host:{width}}  {step.text}")
-    for recipient, outcome in delivery.outcomes.items():
-        _tell_outcome(run_directory, recipient, outcome, delivery.started)
-
-
-def _tell_outcome(run_directory: Path, recipient: str, outcome: Any, started: float) -> None:
-    state = output.marked(outcome.state, good=outcome.state == "delivered")
-    if outcome.state == "delivered":
-        output.say(f"  {state} to {recipient} after {(outcome.time - started) * 1000:,.0f} ms; it lies in")
-        output.say(f"    {output.near(mailbox_file(run_directory, outcome) or '')}")
-    else:
-        reply = f": {outcome.reply}" if outcome.reply else ""
-        output.say(f"  {state} for {recipient} at {outcome.host}{reply}")
 
 
 def _tell_ready(lab: Lab, up: dict[str, Any], *, as_json: bool) -> None:
@@ -153,18 +122,32 @@ def _result(lab: Lab, record: dict[str, Any], deliveries: list[Delivery]) -> dic
         "left_out": record.get("left_out", {}),
         "timing": record["timing"],
         "capture": {"file": str(lab.run / "network.pcapng"), **record.get("capture", {})},
+        "journeys": str(lab.run / "journeys.json"),
         "messages": [delivery.document(lab.run) for delivery in deliveries],
     }
 
 
-def _tell(lab: Lab, deliveries: list[Delivery], result: dict[str, Any]) -> None:
+def _journeys(run: Path, record: dict[str, Any]) -> Journeys:
+    """Return the journeys, left in the run directory too, and note how long it took to read them."""
+    from mailbed import journeys
+
+    began = time.monotonic()
+    found = journeys.read(run)
+    record["timing"]["journey_s"] = round(time.monotonic() - began, 4)
+    keep(run, found, comment=True)
+    return found
+
+
+def _tell(lab: Lab, deliveries: list[Delivery], result: dict[str, Any], found: Journeys) -> None:
     for delivery in deliveries:
         output.say()
-        tell_account(lab.plan, lab.run, delivery)
+        tell_delivery(found, lab.run, delivery)
+    tell_gaps(found)
     capture = result["capture"]
     output.say()
     output.say(
         f"{output.count(capture.get('packets', 0), 'packet')} captured, {capture.get('dropped', 0)} dropped; "
-        f"down in {result['timing']['down_s']:.2f} s. Names and TLS keys are in the capture:"
+        f"down in {result['timing']['down_s']:.2f} s. Names, TLS keys and comments are in the capture:"
     )
     output.say(f"  wireshark {output.near(capture['file'])}")
+    output.say(f"  {output.near(lab.run / 'journey.html')}")

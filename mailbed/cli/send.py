@@ -9,7 +9,7 @@ import typer
 from mailbed.cli import messages, output
 from mailbed.cli.delivery import deliver
 from mailbed.cli.options import Json, Recipients, RunningLab, Sender, Timeout
-from mailbed.cli.run import tell_account
+from mailbed.cli.telling import tell_delivery, tell_gaps
 
 EXAMPLES = (
     "mailbed send                                     a sample message",
@@ -60,7 +60,9 @@ def send(
         if json:
             output.document({"lab": handle.name, **delivery.document(handle.run)})
         elif wait or delivery.reason:
-            tell_account(handle.plan, handle.run, delivery)
+            found = handle.journeys()
+            tell_delivery(found, handle.run, delivery)
+            tell_gaps(found)
         else:
             output.say(f"message {delivery.number}: {delivery.host} said: {delivery.reply}")
     taken = not delivery.reason and "refused" not in [each.state for each in delivery.outcomes.values()]

@@ -80,7 +80,11 @@ def tell_left_out(left_out: dict[str, str], tell: Any = output.note) -> None:
 def _near_names(topology: str) -> str:
     from topologies.catalog import BUILT_IN
 
-    near = difflib.get_close_matches(topology, BUILT_IN, n=3, cutoff=0.5)
+    name = topology.partition(":")[0]
+    near = difflib.get_close_matches(name, BUILT_IN, n=3, cutoff=0.5)
+    if name in BUILT_IN:
+        # Its parameters are wrong, and that has been said.
+        return ""
     if near:
         return f". Did you mean {' or '.join(near)}?"
     if Path(topology).is_file():

@@ -1,7 +1,10 @@
-"""One real message crosses `minimal`, and what lies in bob's Maildir is compared with it, byte for byte.
+"""One real message crosses `two-companies`, its journey is read from the packets, and bob's copy compared
+with it.
 
-The message has a text and an HTML part, headers that are not ASCII, and an attachment of 1 MB. Then swaks,
-which knows nothing of Mailbed, submits one more from alice's host. tshark or Wireshark read the capture.
+The message has a text and an HTML part, headers that are not ASCII, and an attachment of 1 MB. What lies in
+bob's Maildir must be that, byte for byte, behind the fields that servers add. Then swaks, which knows
+nothing of Mailbed, submits one more from alice's host. The capture and a page with the journeys stay in the
+run directory.
 
     python -m scripts.experiments.first_message
 """
@@ -13,11 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from mailbed import Lab, Outcome
-from mailbed.cli.account import account, read_events
+from mailbed import Lab, Outcome, journeys
+from mailbed.cli.telling import of_message, tell, tell_gaps
 from mailbed.errors import MailbedError
 from mailbed.sample import sample_message
-from topologies.addressing import assign
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 ATTACHMENT_BYTES = 1 << 20
@@ -25,11 +27,14 @@ ATTACHMENT_BYTES = 1 << 20
 
 def main() -> int:
     """Run the experiment; return the exit status: 0 if both messages arrived unharmed."""
+    began = time.monotonic()
     try:
-        with Lab("minimal") as lab:
-            status = run(lab)
-        print(f"The run is in {_near(lab.run)}; open the capture with")
-        print(f"  wireshark {_near(lab.run / 'network.pcapng')}")
+        with Lab("two-companies") as lab:
+            status = run(lab, began)
+        journeys.save(lab.run, journeys.read(lab.run), comment=True)
+        print("\nNames, TLS keys and a comment on each step are in the capture; the page draws the journeys:")
+        print(f"  wireshark {_near(lab.run / journeys.CAPTURE)}")
+        print(f"  {_near(lab.run / 'journey.html')}")
     except MailbedError as error:
         print(f"demo: {error}", file=sys.stderr)
         return error.exit_status
@@ -38,16 +43,18 @@ def main() -> int:
     return status
 
 
-def run(lab: Lab) -> int:
-    """Send both messages through a running lab and say what came of them."""
+def run(lab: Lab, began: float) -> int:
+    """Send both messages through a running lab and say what came of them; `began` is when the command did."""
     services = lab.ps()
     print(f"{lab.plan.name}: {len(lab.plan.hosts)} hosts, {len(services)} services ready.")
     message = sample_message(ALICE, BOB, seed=lab.seed, attachment_bytes=ATTACHMENT_BYTES)
-    started = time.time()
     sent = lab.send(message, sender=ALICE, to=BOB)
-    print(f"alice submitted {len(message):,} bytes; {sent.host} said: {sent.reply}")
     first = sent.wait()[BOB]
-    _tell_way(lab, sent.queue_id, started)
+    found = lab.journeys()
+    print("One message from alice to bob, as the packets tell it:\n")
+    tell(of_message(found, sent.host, sent.queue_id), lab.run)
+    tell_gaps(found)
+    print(f"  {time.monotonic() - began:.2f} s from the command to here, set-up aside\n")
     intact = _report(lab, first, message)
 
     swaks = lab.exec("alice", *_swaks(lab), stdin=b"", timeout_s=30)
@@ -56,9 +63,9 @@ def run(lab: Lab) -> int:
         print(swaks.stdout, swaks.stderr, sep="\n", file=sys.stderr)
         print("demo: swaks could not submit its message (above)", file=sys.stderr)
         return 1
-    print(f"swaks submitted one more from alice's host; corp-mta queued it as {queued[1]}")
-    second = lab.follow("corp-mta", queued[1], [BOB])[BOB]
-    _report(lab, second, None)
+    second = lab.follow("corp-msa", queued[1], [BOB])[BOB]
+    path = of_message(lab.journeys(), "corp-msa", queued[1])[0].path
+    print(f"One more, submitted by swaks on alice's host: {second.state} by way of {' → '.join(path[1:])}")
     return 0 if intact and second.state == "delivered" else 1
 
 
@@ -66,7 +73,7 @@ def _swaks(lab: Lab) -> list[str]:
     ca = str(lab.run / "tls" / "ca.pem")
     submission = [
         "--server",
-        "corp-mta.example.com",
+        "corp-msa.example.com",
         "--port",
         "587",
         "--tls",
@@ -78,30 +85,19 @@ def _swaks(lab: Lab) -> list[str]:
     return ["swaks", *submission, *account, "--from", ALICE, "--to", BOB, "--h-Subject", "From swaks"]
 
 
-def _tell_way(lab: Lab, queue_id: str, started: float) -> None:
-    """Print what the services told of the message."""
-    names = {str(interface.address.ip): interface.host for interface in assign(lab.plan).interfaces}
-    steps = account(read_events(lab.run), queue_id=queue_id, started=started, settled=True, names=names)
-    for step in steps:
-        print(f"  {step.ms:8.1f} ms  {step.host:<9} {step.text}")
-
-
-def _report(lab: Lab, outcome: Outcome, message: bytes | None) -> bool:
-    """Say where the message went, and whether it is the one that was sent."""
-    print(f"  {outcome.state} by way of {' → '.join(outcome.path)}")
+def _report(lab: Lab, outcome: Outcome, message: bytes) -> bool:
+    """Say where the message lies, and whether it is the one that was sent."""
     if outcome.state != "delivered":
-        print(f"  last reply: {outcome.reply or 'none'}")
+        print(f"{outcome.state} at {outcome.host}: {outcome.reply or 'no reply'}")
         return False
     file = lab.run / "hosts" / outcome.host / "mail" / outcome.file
-    print(f"  {_near(file)}")
-    if message is None:
-        return True
     added = trace_headers(file.read_bytes(), message)
-    print(
-        f"  same bytes after {len(added)} trace headers: {', '.join(added)}"
-        if added
-        else "  NOT the same bytes"
-    )
+    if added:
+        print(
+            f"In the mailbox: the same {len(message):,} bytes, behind {len(added)} fields that servers added."
+        )
+    else:
+        print(f"NOT the same bytes: {_near(file)}")
     return bool(added)
 
 

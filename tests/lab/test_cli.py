@@ -118,23 +118,25 @@ class TestRun:
         named.witness.wait_until_gone()
 
     def test_for_people(self, named: Named) -> None:
-        """The account is on standard output: hosts in order of time, where the message lies, the capture."""
+        """The journey is on standard output: its steps in order, where the message lies, the capture."""
         result = named.new("run")
         assert (result.returncode, result.stderr) == (0, "")
         for earlier, later in itertools.pairwise(
             [
                 "10 hosts, 7 services, ready in",
-                "alice     submits the message to corp-mta",
-                "corp-mta  accepted from alice",
-                "corp-dns  looked up example.org MX",
-                "rcpt-mx   accepted from corp-mta",
+                "alice     asks corp-dns for corp-mta.example.com A",
+                "alice     → corp-mta: submission on port 587, TLS 1.3, as alice@example.com",
+                "corp-mta  has accepted it",
+                "corp-mta  asks corp-dns for example.org MX",
+                "corp-mta  → rcpt-mx, by way of core1",
+                "rcpt-mx   delivers it to bob@example.org",
                 "delivered to bob@example.org after",
                 "0 dropped",
                 "wireshark",
             ]
         ):
             assert result.stdout.index(earlier) < result.stdout.index(later)
-        file = result.stdout.partition("it lies in\n")[2].split()[0]
+        file = result.stdout.partition(" mailbox  ")[2].split()[0]
         assert b"Subject: " in Path(file).read_bytes()
         assert "\x1b" not in result.stdout
 
@@ -310,7 +312,7 @@ class TestSend:
         result = shared.command("send")
         assert result.returncode == 0
         assert "alice@example.com → bob@example.org" in result.stdout
-        assert "rcpt-mx   delivered to the mailbox bob@example.org" in result.stdout
+        assert "rcpt-mx   delivers it to bob@example.org" in result.stdout
 
     def test_without_waiting(self, shared: Named) -> None:
         """With --no-wait it is enough that the submission server took it."""

@@ -80,6 +80,4 @@ def of(told: Sequence[Journey], *, dropped: int | None = 0, cut: bool = False) -
     """These journeys, as if a capture held them."""
     first = told[0].started_ns if told else None
     last = max((journey.end.time_ns for journey in told), default=None)
-    return Journeys(
-        journeys=tuple(told), packets=100, dropped=dropped, cut=cut, first_ns=first, last_ns=last
-    )
+    return Journeys(journeys=tuple(told), packets=100, dropped=dropped, cut=cut, first_ns=first, last_ns=last)

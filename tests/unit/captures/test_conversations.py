@@ -159,6 +159,13 @@ def test_icmp_refuses_too(code: int, end: str) -> None:
     assert connection.last_frame == (2 if end == "refused" else 1)
 
 
+def test_icmp_refuses_whatever_comes_late() -> None:
+    """A client that was told "unreachable" answers a late SYN-ACK with RST; an open connection is reset."""
+    syn, late, rst = client(SYN, ISN), server(SYN | ACK, SERVER_ISN), client(RST, ISN + 1)
+    assert only(at_one_interface([syn, quoting(syn, 1), late, rst])).end == "refused"
+    assert only(at_one_interface([*opening(), quoting(syn, 1), rst])).end == "reset"
+
+
 def test_icmp_about_another_connection_changes_nothing() -> None:
     """Only the SYN itself can be refused: neither an older one of the same ports nor an open connection."""
     assert only(at_one_interface([client(SYN, ISN), quoting(client(SYN, 7), 1)])).end == "unanswered"

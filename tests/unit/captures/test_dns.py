@@ -211,16 +211,20 @@ def record(data: bytes, *, rtype: int = 2, rclass: int = 1, length: int | None =
     return b"\0" + struct.pack("!HHIH", rtype, rclass, 0, len(data) if length is None else length) + data
 
 
+EMPTY = record(b"", rtype=9)[1:]
+"""A record without data, behind its name."""
+
+
 @pytest.mark.parametrize(
     "packet",
     [
         pytest.param(question(b"\xc0\x0c"), id="a name that points to itself"),
         pytest.param(question(b"\1a\xc0\x0c"), id="a name that points to its own beginning"),
-        pytest.param(question(b"\xc0\x0e\xc0\x0c"), id="a pointer forward"),
+        pytest.param(question(b"\xc0\x12", b"\1a\0"), id="a pointer forward"),
         pytest.param(question(b"\x40abc\0"), id="a label of another kind"),
         pytest.param(question(b"\1a" * 128 + b"\0"), id="a name of 257 octets"),
-        pytest.param(question(b"\1a" * 100 + b"\0", b"\1b" * 30 + b"\xc0\x0c" + record(b"")[1:], answers=1),
-                     id="a name of 261 octets, compressed"),
+        pytest.param(question(b"\1a" * 99 + b"\0", b"\1b" * 29 + b"\xc0\x0c" + EMPTY, answers=1),
+                     id="a compressed name of 257 octets"),
         pytest.param(question(b"\0", record(b"\0", length=2), answers=1), id="data beyond the end"),
         pytest.param(question(b"\0", record(b"\1a\0\0"), answers=1), id="data longer than the name in them"),
         pytest.param(question(b"\0", record(b"\1a\0", length=2), answers=1), id="a name beyond its data"),
@@ -253,6 +257,9 @@ def test_a_long_chain_of_pointers_costs_little() -> None:
         read_message(chained(128))
 
 
+LONGEST = (b"\x3f" + bytes(63)) * 3 + b"\x3d" + bytes(61) + b"\0"
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -261,6 +268,9 @@ def test_a_long_chain_of_pointers_costs_little() -> None:
         pytest.param(b"\3a.b\1c\0", r"a\.b.c", id="a dot within a label"),
         pytest.param(b'\4a\\"(\1$\0', r"a\\\"\(.\$", id="what means something in master files"),
         pytest.param(b"\3 \xffA\0", r"\032\255a", id="what does not print"),
+        pytest.param(
+            LONGEST, ".".join([r"\000" * 63] * 3 + [r"\000" * 61]), id="255 octets of four characters"
+        ),
         pytest.param(b"\x0a_25._tcp-x\0", r"_25\._tcp-x", id="underscore and hyphen are plain"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -296,3 +297,47 @@ def test_document_is_json() -> None:
 def test_duration(ns: int, text: str) -> None:
     """Spans are written as people read them."""
     assert duration(ns) == text
+
+
+def test_wait_between_attempts() -> None:
+    """The wait before a second attempt counts from the first one's end, and is told where it was long."""
+    wire = Wire()
+    submitted(wire)
+    wire.sends("corp-msa", "rcpt-mx1", content=b"", rcpt="451 4.7.1 greylisted")
+    first = wire.sessions[1].transactions[0].recipients[0].exchange.reply
+    assert first is not None
+    wire.sends("corp-msa", "rcpt-mx2", content=b"", rcpt="451 4.7.1 greylisted")
+    wire.tick(60_000)
+    wire.sends("corp-msa", "rcpt-mx1", content=message(("corp-msa", "Q1")), queued="Q2")
+    (journey,) = read(wire)
+    assert [hop.again for hop in journey.hops] == [False, False, True, True]
+    assert journey.hops[2].waited_ns == wire.sessions[2].connection.opened_ns - first.time_ns
+    waits = [step.text for step in steps(journey) if step.letter == "D"]
+    assert [re.sub(r"[\d.]+ m?s", "…", text) for text in waits] == [
+        "had it in its queue for …",
+        "had it in its queue for … more",
+    ]
+
+
+def test_what_was_asked_for_the_notice_is_not_the_messages() -> None:
+    """The lookups in vain are those up to the failure: the host then looks up where the notice is to go."""
+    wire = Wire()
+    submitted(wire, to="bob@nowhere.example")
+    wire.asks("corp-msa", "nowhere.example", "MX", rcode="NXDOMAIN")
+    wire.asks("corp-msa", "example.com", "MX", "10 corp-mta1.example.com.")
+    (journey,) = read(wire)
+    assert [lookup.query.name for lookup in journey.hops[-1].lookups] == ["nowhere.example"]
+
+
+def test_domain_that_is_not_there_among_others() -> None:
+    """With other messages at the host, what is asked in vain is told by the recipient's domain."""
+    wire = Wire()
+    submitted(wire, "Q1", to="bob@nowhere.example")
+    submitted(wire, "Q2", message_id="<2@example.com>")
+    wire.asks("corp-msa", "example.org", "MX", "10 rcpt-mx1.example.org.")
+    wire.asks("corp-msa", "nowhere.example", "MX", rcode="NXDOMAIN")
+    second = message(("corp-msa", "Q2"), message_id="<2@example.com>")
+    wire.sends("corp-msa", "rcpt-mx1", content=second, queued="Q3")
+    lost, found = read(wire)
+    assert [lookup.query.name for lookup in lost.hops[-1].lookups] == ["nowhere.example"]
+    assert found.end.state == "delivered"

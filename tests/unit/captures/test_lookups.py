@@ -207,6 +207,31 @@ def test_two_clients_asking_the_same() -> None:
     assert not other.cached
 
 
+def test_a_second_client_while_a_server_is_looked_for() -> None:
+    """Whoever joins a lookup shares what it is looking for by then: here the address of a server."""
+    wire = Wire()
+    wire.look_up(0, "example.org MX")
+    wire.ask(1, "res", "org-ns", "example.org MX").reply(2, refer=NO_GLUE)
+    wire.ask(3, "res", "root", "ns.example.net A").reply(4, refer="net. NS net-ns.", glue="net-ns. A 1.2.3.4")
+    wire.look_up(4.5, "example.org MX", client="mta2")
+    wire.ask(5, "res", "net-ns", "ns.example.net A").reply(6, answer="A 198.18.1.4")
+    wire.ask(7, "res", "ns", "example.org MX").reply(8, answer="MX 10 mx1.example.org.")
+    one, other = wire.lookups()
+    assert [each.server.host for each in one.upstream] == ["org-ns", "root", "net-ns", "ns"]
+    assert [each.server.host for each in other.upstream] == ["net-ns", "ns"]
+
+
+def test_both_addresses_of_a_name() -> None:
+    """A client that asks for A and AAAA at once has two lookups, each with the queries of its type."""
+    wire = Wire()
+    for rtype in ("A", "AAAA"):
+        wire.look_up(0, f"mx.example.org {rtype}")
+    for rtype in ("AAAA", "A"):
+        wire.ask(1, "res", "ns", f"mx.example.org {rtype}").reply(2, soa="example.org")
+    for lookup in wire.lookups():
+        assert [each.type for each in lookup.upstream] == [lookup.query.type]
+
+
 def test_two_lookups_in_flight() -> None:
     """Each lookup has its own queries, told by name and type, however they are interleaved."""
     wire = Wire()
@@ -339,6 +364,18 @@ def test_a_resolver_that_forwards() -> None:
     first, second = wire.lookups()
     assert account(first) == ["res2 A example.org: 198.18.2.3"]
     assert account(second) == ["ns A example.org: 198.18.2.3"]
+
+
+def test_a_host_that_asks_itself() -> None:
+    """A question that a resolver's host puts to it is a lookup, and not on its own account."""
+    wire = Wire()
+    asked = wire.ask(0, "res", "res", "example.org A")
+    wire.ask(1, "res", "ns", "example.org A").reply(2, answer="A 198.18.2.3")
+    asked.reply(3, answer="A 198.18.2.3", flags="RA")
+    [lookup] = wire.lookups()
+    assert account(lookup) == ["ns A example.org: 198.18.2.3"]
+    wire.ask(1, "res", "res", "example.org A")
+    assert [each.server.host for each in wire.lookups()[0].upstream] == ["ns"]
 
 
 def test_many_on_one_host_ask_the_same_of_a_dead_resolver() -> None:

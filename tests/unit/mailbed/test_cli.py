@@ -9,17 +9,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mailbed import rundir
 from mailbed.cli import app, cleaning, delivery, messages, output, programs, starting, targets
-from mailbed.cli.account import account
 from mailbed.errors import UsageError
-from topologies import minimal
+from topologies import catalog, minimal
 
-VERBS = ("list", "doctor", "run", "up", "down", "ps", "send", "exec", "fault", "clean")
+VERBS = ("list", "doctor", "run", "up", "down", "ps", "send", "journey", "exec", "fault", "clean")
 FAULT_VERBS = ("add", "list", "clear")
 NOWHERE = ("--lab", "no-such-lab")
 
@@ -54,6 +52,20 @@ class TestHelp:
         assert app.run_command(["--version"]) == 0
         assert capsys.readouterr().out.split()[0] == "mailbed"
 
+    def test_list_shows_every_topology(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Each has a line with its size, and what it takes stands below; in JSON with the range of it."""
+        assert app.run_command(["list"]) == 0
+        shown = capsys.readouterr().out
+        assert all(f"\n{name} " in shown for name in catalog.BUILT_IN)
+        assert "\ninternet:DOMAINS=N  10       mail domains, 1 to 5000\n" in shown
+        assert app.run_command(["list", "--json"]) == 0
+        found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["topologies"]}
+        assert list(found) == list(catalog.BUILT_IN)
+        assert found["internet"]["parameters"] == {
+            "DOMAINS": {"default": 10, "least": 1, "most": 5000, "meaning": "mail domains"}
+        }
+        assert found["minimal"]["parameters"] == {}
+
     @pytest.mark.parametrize("argv", [["--help"], ["ps", "--lab", "no-such-lab"]])
     def test_it_starts_lightly(self, argv: list[str]) -> None:
         """What a command does not need is not imported: rich and pydantic not in a pipe, scapy never."""
@@ -70,9 +82,13 @@ class TestMistakes:
         ("argv", "said"),
         [
             pytest.param(["frob"], "No such command 'frob'", id="an unknown verb"),
-            pytest.param(["run"], "Missing argument 'TOPOLOGY'", id="nothing to run"),
             pytest.param(["run", "minimal", "--frob"], "No such option", id="an unknown option"),
             pytest.param(["run", "minmal"], "Did you mean minimal?", id="a near name"),
+            pytest.param(["up", "internett:DOMAINS=3"], "Did you mean internet?", id="near, with parameters"),
+            pytest.param(["up", "internet:DOMAINS=0"], "whole number from 1 to 5000", id="out of range"),
+            pytest.param(["up", "internet:SIZE=3"], "it takes DOMAINS=N, mail", id="no such parameter"),
+            pytest.param(["up", "minimal:DOMAINS=3"], "minimal takes no parameters", id="no parameters"),
+            pytest.param(["run", "dns"], "nobody in dns has a mail client", id="nobody to send from"),
             pytest.param(["run", "world.toml"], "world.toml: No such file", id="no such plan"),
             pytest.param(["run", "minimal", "--seed", "x"], "'x' is not a whole number", id="seed"),
             pytest.param(["run", "minimal", "--timeout", "-1"], "-1 is not at least 0", id="timeout"),
@@ -264,58 +280,6 @@ class TestTargets:
         """What is not there cannot be broken."""
         with pytest.raises(UsageError, match=said):
             targets.fault_targets(minimal.build(), kind, arguments)
-
-
-def event(time: float, host: str, kind: str, **fields: object) -> dict[str, Any]:
-    return {"time": time, "host": host, "kind": kind, **fields}
-
-
-EVENTS = [
-    event(9.0, "corp-dns", "lookup", name="early", rtype="A", rcode="NOERROR"),
-    event(10.01, "corp-dns", "lookup", name="msa", rtype="A", rcode="NOERROR"),
-    event(10.02, "corp-mta", "accepted", id="A", client="1.1", protocol="ESMTPSA"),
-    event(10.021, "corp-mta", "accepted", id="Z", client="1.1", protocol="SMTP"),
-    event(10.022, "alice", "submitted", id="A"),
-    event(10.03, "corp-dns", "lookup", name="example.org", rtype="MX", rcode="SERVFAIL", queries=3),
-    # What the next server said of itself comes before what is said of it.
-    event(10.04, "rcpt-mx", "accepted", id="B", client="1.2", protocol="ESMTP"),
-    event(10.05, "corp-mta", "relayed", id="A", recipient="bob@x", next_address="2.1", remote_id="B"),
-    event(10.06, "rcpt-mx", "delivered", id="B", mailbox="bob@x"),
-    event(10.07, "rcpt-mx", "rejected", client="2.1", stage="RCPT", reply="550"),
-]
-NAMES = {"1.1": "alice", "1.2": "corp-mta", "2.1": "rcpt-mx"}
-
-
-class TestAccount:
-    def test_a_message_from_host_to_host(self) -> None:
-        """The account follows the queue ids, names hosts and sums up look-ups, from submission to the end."""
-        steps = account(EVENTS, queue_id="A", started=10.0, settled=True, names=NAMES)
-        assert [(round(step.ms), step.host, step.text) for step in steps] == [
-            (0, "alice", "submits the message to corp-mta"),
-            (10, "corp-dns", "looked up msa A (0 queries sent)"),
-            (20, "corp-mta", "accepted from alice (ESMTPSA), queue id A"),
-            (30, "corp-dns", "looked up example.org MX (SERVFAIL) (3 queries sent)"),
-            (40, "rcpt-mx", "accepted from corp-mta (ESMTP), queue id B"),
-            (50, "corp-mta", "relayed to rcpt-mx for bob@x, queue id there B"),
-            (60, "rcpt-mx", "delivered to the mailbox bob@x"),
-        ]
-
-    def test_a_message_on_its_way(self) -> None:
-        """While the message is on its way, what is asked and refused after its last event counts."""
-        steps = account(EVENTS, queue_id="A", started=10.0, settled=False, names=NAMES)
-        assert (round(steps[-1].ms), steps[-1].text) == (70, "rejected rcpt-mx at RCPT: 550")
-
-    def test_a_bounce(self) -> None:
-        """The notice to the sender is followed, too."""
-        told = [
-            event(1.0, "m", "bounced", id="A", recipient="x", reply="550", bounce_id="N"),
-            event(2.0, "m", "delivered", id="N", mailbox="alice"),
-        ]
-        steps = account(told, queue_id="A", started=0.0, settled=True, names={})
-        assert [step.text for step in steps[1:]] == [
-            "bounced x: 550; the notice has queue id N",
-            "delivered to the mailbox alice",
-        ]
 
 
 @pytest.mark.parametrize(

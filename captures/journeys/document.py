@@ -1,0 +1,238 @@
+"""Journeys as one JSON document, `mailbed.journey/1`; text, page and packet comments say nothing more.
+
+    schema       "mailbed.journey/1"; a reader may rely on what stands here, and must not mind further fields
+    capture      what it was read from
+        packets, dropped, cut     packets in the file; packets the recorder lost (null: it did not say);
+                                  whether the file ends within a block
+        first, last               time of the first and the last packet, seconds since 1970; null without
+    journeys     one for each message and recipient, in the order of their beginnings
+        number                    1, 2, …; `notice` and `about` refer to it
+        message_id, subject       as in the header; "" if there is none
+        sender, recipient         reverse-path ("" is the null one) and forward-path, as first given
+        size                      octets of the message as the first server took it
+        started                   seconds since 1970; every `ms` below counts from it, in milliseconds
+        duration_ms               from `started` to `end`
+        path                      the hosts that had the message, the sender's own first
+        state                     delivered, kept, deferred, bounced, refused, unknown (see model)
+        end                       host, ms, reply: where, when and with which last reply; notice: the
+                                  number of the failure notice's journey, or null
+        about                     for a failure notice: the number of the journey it reports on, else null
+        mailbox_file              where the message lies, relative to the run directory; "" if nobody looked
+        checks                    what else says where the message went: source (received, events,
+                                  mailbox), agrees, detail
+        hops                      each server that was tried, in order of time
+            step                  A, C, E or F: the letter of the transfer
+            client, server        host, name, address; server is null where DNS named none to try
+            reached               accepted, deferred, refused, unreachable, unroutable, broken
+            ms, ended_ms          from the client's first lookup or packet to the last reply
+            again                 the client had tried a server before this one
+            waited_ms             how long nothing was done for it, since it came or the attempt before;
+                                  null at the first hop
+            sender, recipients    the envelope: reverse-path, number of forward-paths
+            queue_id, size        at the server; octets of the message, null if it was not sent
+            reply                 the decisive one: code, text, ms, frame; null if there was none
+            dialogue              command, ms, frame, reply of MAIL, RCPT and DATA
+            attempt               the connection; null where there was none
+                port, client_port         of the server, of the client
+                ms, connected_ms, ended   SYN, SYN-ACK (null: none came), and how the connection ended
+                path                      the hosts that the SYN crossed, both ends included
+                helo, greeting            what client and server called themselves; greeting null if none
+                tls, user                 "", "TLS 1.3" or "sealed: REASON"; who authenticated, "" for nobody
+                opening                   what was said before the first MAIL, as in `dialogue`
+                interface, frame, last_frame   where in the capture it was read
+                filter                    a Wireshark display filter for the connection at that interface
+            lookups               what the client asked for this hop, in order of time
+                resolver, name, type      host, name, address of the resolver; the question
+                ms, took_ms               when; how long until the answer, null if none came
+                rcode, answers, said      "" if none came; the answer's records; the same in a few words
+                cached                    the resolver asked nobody
+                path, frame, retries      hosts crossed, packet, retransmissions of the question
+                queries                   what the resolver asked on account of it: server, name, type, ms,
+                                          took_ms, transport, outcome, zone, said, path, frame
+
+`frame` numbers count the packets of the file from 1, as Wireshark's do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from captures.conversations import Endpoint
+from captures.journeys.model import Attempt, Hop, Journey, Journeys, Place
+from captures.lookups import Lookup, Query
+from captures.smtp import Exchange, Reply
+
+SCHEMA: Final = "mailbed.journey/1"
+
+
+def document(found: Journeys) -> dict[str, Any]:
+    """Return the journeys of a capture as JSON values."""
+    return {
+        "schema": SCHEMA,
+        "capture": {
+            "packets": found.packets,
+            "dropped": found.dropped,
+            "cut": found.cut,
+            "first": _seconds(found.first_ns),
+            "last": _seconds(found.last_ns),
+        },
+        "journeys": [_Writer(journey).journey() for journey in found.journeys],
+    }
+
+
+def _seconds(time_ns: int | None) -> float | None:
+    return None if time_ns is None else round(time_ns / 1e9, 6)
+
+
+class _Writer:
+    """One journey: times are told from its start."""
+
+    def __init__(self, journey: Journey) -> None:
+        self._journey = journey
+        self._start_ns = journey.started_ns
+
+    def journey(self) -> dict[str, Any]:
+        found, end = self._journey, self._journey.end
+        return {
+            "number": found.number,
+            "message_id": found.message_id,
+            "subject": found.subject,
+            "sender": found.sender,
+            "recipient": found.recipient,
+            "size": found.size,
+            "started": _seconds(self._start_ns),
+            "duration_ms": self._ms(end.time_ns),
+            "path": list(found.path),
+            "state": end.state,
+            "end": {
+                "host": end.host,
+                "ms": self._ms(end.time_ns),
+                "reply": end.reply,
+                "notice": end.notice,
+            },
+            "about": found.about,
+            "mailbox_file": found.mailbox_file,
+            "checks": [
+                {"source": check.source, "agrees": check.agrees, "detail": check.detail}
+                for check in found.checks
+            ],
+            "hops": [self._hop(hop) for hop in found.hops],
+        }
+
+    def _ms(self, time_ns: int) -> float:
+        return round((time_ns - self._start_ns) / 1e6, 3)
+
+    def _hop(self, hop: Hop) -> dict[str, Any]:
+        return {
+            "step": hop.step,
+            "client": _place(hop.client),
+            "server": _place(hop.server) if hop.server else None,
+            "reached": hop.reached,
+            "ms": self._ms(hop.began_ns),
+            "ended_ms": self._ms(hop.ended_ns),
+            "again": hop.again,
+            "waited_ms": None if hop.waited_ns is None else round(hop.waited_ns / 1e6, 3),
+            "sender": hop.sender,
+            "recipients": hop.recipients,
+            "queue_id": hop.queue_id,
+            "size": hop.size,
+            "reply": self._reply(hop.reply),
+            "dialogue": [self._exchange(exchange) for exchange in hop.dialogue],
+            "attempt": self._attempt(hop, hop.attempt) if hop.attempt else None,
+            "lookups": [self._lookup(lookup) for lookup in hop.lookups],
+        }
+
+    def _reply(self, reply: Reply | None) -> dict[str, Any] | None:
+        if reply is None:
+            return None
+        return {
+            "code": reply.code,
+            "text": reply.text,
+            "ms": self._ms(reply.time_ns),
+            "frame": reply.frame,
+        }
+
+    def _exchange(self, exchange: Exchange) -> dict[str, Any]:
+        return {
+            "command": exchange.command,
+            "ms": self._ms(exchange.time_ns),
+            "frame": exchange.frame,
+            "reply": self._reply(exchange.reply),
+        }
+
+    def _attempt(self, hop: Hop, attempt: Attempt) -> dict[str, Any]:
+        return {
+            "port": attempt.port,
+            "client_port": attempt.client_port,
+            "ms": self._ms(attempt.opened_ns),
+            "connected_ms": None if attempt.connected_ns is None else self._ms(attempt.connected_ns),
+            "ended": attempt.ended,
+            "path": list(attempt.path),
+            "helo": attempt.helo,
+            "greeting": self._reply(attempt.greeting),
+            "tls": _tls(attempt),
+            "user": attempt.user,
+            "opening": [self._exchange(exchange) for exchange in attempt.opening],
+            "interface": attempt.interface,
+            "frame": attempt.frame,
+            "last_frame": attempt.last_frame,
+            "filter": display_filter(hop, attempt),
+        }
+
+    def _lookup(self, lookup: Lookup) -> dict[str, Any]:
+        query = lookup.query
+        return {
+            "resolver": _endpoint(query.server),
+            "name": query.name,
+            "type": query.type,
+            "ms": self._ms(query.time_ns),
+            "took_ms": _took_ms(query),
+            "rcode": query.reply.rcode if query.reply else "",
+            "answers": [record.text for record in query.reply.answers] if query.reply else [],
+            "said": query.said,
+            "cached": lookup.cached,
+            "path": list(query.path),
+            "frame": query.frame,
+            "retries": lookup.retries,
+            "queries": [self._query(asked) for asked in lookup.upstream],
+        }
+
+    def _query(self, query: Query) -> dict[str, Any]:
+        return {
+            "server": _endpoint(query.server),
+            "name": query.name,
+            "type": query.type,
+            "ms": self._ms(query.time_ns),
+            "took_ms": _took_ms(query),
+            "transport": query.transport,
+            "outcome": query.outcome,
+            "zone": query.zone,
+            "said": query.said,
+            "path": list(query.path),
+            "frame": query.frame,
+        }
+
+
+def display_filter(hop: Hop, attempt: Attempt) -> str:
+    """Return a Wireshark display filter for a hop's connection, at the interface it was read at."""
+    ends = f"ip.addr == {hop.client.address}" + (f" && ip.addr == {hop.server.address}" if hop.server else "")
+    return (
+        f'frame.interface_name == "{attempt.interface}" && {ends} && tcp.port == {attempt.client_port}'
+        f" && tcp.port == {attempt.port}"
+    )
+
+
+def _took_ms(query: Query) -> float | None:
+    return None if query.answered_ns is None else round((query.answered_ns - query.time_ns) / 1e6, 3)
+
+
+def _tls(attempt: Attempt) -> str:
+    return {"opened": "TLS 1.3", "sealed": f"sealed: {attempt.sealed_reason}"}.get(attempt.tls, "")
+
+
+def _place(place: Place) -> dict[str, str]:
+    return {"host": place.host, "name": place.name, "address": place.address}
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, str]:
+    return {"host": endpoint.host, "name": endpoint.name, "address": endpoint.address}

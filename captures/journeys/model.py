@@ -1,0 +1,190 @@
+"""What is known of a message's journey: the hops it took, the lookups behind each, and its end.
+
+Theory of operation. A journey is told for one message and one recipient. It is a row of hops in the order of
+time; a hop is one server that was tried, whether or not it took the message:
+
+    alice ──submission──► corp-msa ──► corp-hub ──► corp-mta1 ──x isp-b1     (a hop that failed)
+                                                              └──► isp-b2 ──► …
+
+What is true of every host between two hops (how long the message waited there) stands in the hop that left
+it. Times are nanoseconds since 1970, `frame` numbers count the packets of the capture from 1, as Wireshark
+does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from captures.lookups import Lookup
+from captures.smtp import Exchange, Reply
+
+Step = Literal["A", "B", "C", "D", "E", "F", "G"]
+"""The letters of the journey: see STEPS."""
+
+STEPS: dict[Step, str] = {
+    "A": "the sender submits",
+    "B": "the sender's server accepts it",
+    "C": "through the company's network",
+    "D": "in a queue",
+    "E": "across the Internet",
+    "F": "through the recipient's network",
+    "G": "in the recipient's mailbox",
+}
+
+Reached = Literal["accepted", "deferred", "refused", "unreachable", "unroutable", "broken"]
+"""How a hop ended.
+
+`accepted` (2xx to the end of data), `deferred` (4xx), `refused` (5xx), `unreachable` (no connection or no
+greeting), `unroutable` (DNS named no server to try), `broken` (the session ended without a reply).
+"""
+
+State = Literal["delivered", "kept", "deferred", "bounced", "refused", "unknown"]
+"""How a journey ended, as far as the capture goes.
+
+`delivered`: a server of the recipient's own organisation took it and passed it on to nobody. `kept`:
+another server did. `deferred`: the last attempt failed, and may be made again. `bounced`: it failed, and a
+notice went to the sender. `refused`: it failed for good, and no notice was seen. `unknown`: the capture
+breaks off.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A host: `host` as the lab calls it, `name` as DNS does (may be empty), `address` as dotted quad."""
+
+    host: str
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A session as the wire shows it: its TCP connection, and what was said before the message's own part.
+
+    `path` names the hosts that the first packet crossed, both ends included. `tls` is empty, `opened` or
+    `sealed`. `ended` is how the connection did: `open`, `closed`, `reset`, `refused`, `unanswered`.
+    `interface` is the capture point it was read at, `frame` and `last_frame` its first and last packet
+    there.
+    """
+
+    client_port: int
+    port: int
+    interface: str
+    frame: int
+    last_frame: int
+    opened_ns: int
+    connected_ns: int | None
+    ended: str
+    path: tuple[str, ...]
+    greeting: Reply | None
+    helo: str
+    tls: str
+    sealed_reason: str
+    user: str
+    opening: tuple[Exchange, ...] = ()
+    """What was said before the first MAIL: EHLO, STARTTLS, AUTH."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """One server that was tried for the message, or, with `server` None, none that could be.
+
+    `began_ns` is when the client first did something for it: a lookup or the connection. `waited_ns` is how
+    long nothing was done before: since the client had the message or, if it tries `again`, since its attempt
+    before (None at the submission). `sender` is the reverse-path and `recipients` the number of forward-paths
+    of the envelope; `dialogue` holds MAIL, the RCPT of this recipient and DATA with their replies, `reply` is
+    the decisive one; `queue_id` names the message at the server.
+    """
+
+    step: Step
+    client: Place
+    server: Place | None
+    reached: Reached
+    began_ns: int
+    ended_ns: int
+    waited_ns: int | None
+    again: bool = False
+    lookups: tuple[Lookup, ...] = ()
+    attempt: Attempt | None = None
+    sender: str = ""
+    recipients: int = 0
+    dialogue: tuple[Exchange, ...] = ()
+    reply: Reply | None = None
+    queue_id: str = ""
+    size: int | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.reached == "accepted"
+
+    @property
+    def submission(self) -> bool:
+        return self.step == "A"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Where the journey ended, when, and with which reply; `notice` is the number of the notice's journey."""
+
+    state: State
+    host: str
+    time_ns: int
+    reply: str = ""
+    notice: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What something beside the packets says of the way: whether it agrees with them, and how not."""
+
+    source: Literal["received", "events", "mailbox"]
+    agrees: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """One message's way to one recipient. `about` is the number of the journey that a notice reports on."""
+
+    number: int
+    message_id: str
+    subject: str
+    sender: str
+    recipient: str
+    size: int
+    hops: tuple[Hop, ...]
+    end: End
+    about: int | None = None
+    checks: tuple[Check, ...] = ()
+    mailbox_file: str = ""
+
+    @property
+    def started_ns(self) -> int:
+        return self.hops[0].began_ns
+
+    @property
+    def queued(self) -> tuple[str, str] | None:
+        """The first server, and its queue id for the message; None if it was not taken."""
+        first = self.hops[0]
+        return (first.server.host, first.queue_id) if first.accepted and first.server else None
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The hosts that had the message, the sender's first."""
+        return (
+            self.hops[0].client.host,
+            *(hop.server.host for hop in self.hops if hop.accepted and hop.server),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journeys:
+    """All journeys of a capture, in the order of their beginnings; `dropped` is None if nobody counted."""
+
+    journeys: tuple[Journey, ...]
+    packets: int
+    dropped: int | None
+    cut: bool
+    first_ns: int | None
+    last_ns: int | None

@@ -1,0 +1,210 @@
+"""A journey as an account: one step after the other, each under its letter.
+
+Theory of operation. A hop becomes up to four kinds of step, told by the host that acted:
+
+    D    how long the message had waited there       (all hops but the first)
+    x    each lookup, with every server that was asked
+    x    the session with the next server, and what was said about this recipient
+    B    the first server has the message
+
+`x` is the hop's own letter. The last step says how it ended: G if that was in the recipient's mailbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from captures.journeys.model import STEPS, End, Hop, Journey, Reached, Step
+from captures.lookups import Lookup, Query
+
+__all__ = ["STEPS", "Line", "Told", "steps"]
+
+AT_ONCE_NS = 50_000_000
+"""Another server is tried at once, rather than later, if no more than that goes by."""
+
+Line = tuple[str, str]
+"""Who or what, and what was said: `("a-root", "referral to org: …")`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One step: when (nanoseconds since 1970), which host did it, what it did, and the particulars.
+
+    `about` is the lookup or the session that it tells of, if it tells of one.
+    """
+
+    letter: Step
+    time_ns: int
+    host: str
+    text: str
+    lines: tuple[Line, ...] = ()
+    good: bool = True
+    about: Lookup | Hop | None = None
+
+
+def steps(journey: Journey, *, run: str = "") -> list[Told]:
+    """Return the account of a journey, in the order of its hops; the mailbox's file lies below `run`."""
+    told: list[Told] = []
+    first = True
+    for hop in journey.hops:
+        told += _hop(hop)
+        if hop.accepted and hop.server and first:
+            first = False
+            told.append(_accepted(hop))
+    told.append(_end(journey, run))
+    return told
+
+
+def _hop(hop: Hop) -> Iterator[Told]:
+    if hop.waited_ns is not None and not (hop.again and hop.waited_ns < AT_ONCE_NS):
+        text = f"had it in its queue for {duration(hop.waited_ns)}{' more' if hop.again else ''}"
+        yield Told(letter="D", time_ns=hop.began_ns, host=hop.client.host, text=text)
+    for lookup in hop.lookups:
+        yield _lookup(hop.step, lookup)
+    if hop.server is not None:
+        yield _session(hop)
+
+
+def _lookup(letter: Step, lookup: Lookup) -> Told:
+    query = lookup.query
+    text = f"asks {query.server.host} for {query.name} {query.type}"
+    if lookup.retries:
+        text += f" ({lookup.retries + 1} times)"
+    answered = query.outcome in ("answer", "alias")
+    if lookup.cached:
+        return Told(
+            letter=letter,
+            time_ns=query.time_ns,
+            host=query.client.host,
+            text=f"{text}: {query.said} (cached)",
+            good=answered,
+            about=lookup,
+        )
+    lines = [(asked.server.host, asked_text(asked, query)) for asked in lookup.upstream]
+    # The last server's answer is the resolver's, unless the resolver had more to it.
+    if not lookup.upstream or lookup.upstream[-1].said != query.said:
+        lines.append((query.server.host, query.said))
+    return Told(
+        letter=letter,
+        time_ns=query.time_ns,
+        host=query.client.host,
+        text=text,
+        lines=tuple(lines),
+        good=answered,
+        about=lookup,
+    )
+
+
+def asked_text(asked: Query, lookup: Query) -> str:
+    """Return what a server said, after the question if it was another than the one to be resolved."""
+    other = (asked.name, asked.type) != (lookup.name, lookup.type)
+    question = f"{asked.name} {asked.type}: " if other else ""
+    return f"{question}{asked.said}{' (over TCP)' if asked.transport == 'tcp' else ''}"
+
+
+_OUTCOMES: dict[Reached, str] = {
+    "accepted": "",
+    "deferred": ": not now",
+    "refused": ": refused",
+    "unreachable": ": no session",
+    "unroutable": ": no server to try",
+    "broken": ": the session broke",
+}
+
+
+def _session(hop: Hop) -> Told:
+    assert hop.server is not None  # noqa: S101 - the caller has looked
+    assert hop.attempt is not None  # noqa: S101 - where there is a server, there was an attempt
+    attempt = hop.attempt
+    text = f"→ {hop.server.host}"
+    if hop.submission:
+        secured = f", {_TLS[attempt.tls]}" if attempt.tls else ""
+        user = f", as {attempt.user}" if attempt.user else ""
+        text += f": submission on port {attempt.port}{secured}{user}"
+    elif between := attempt.path[1:-1]:
+        text += f", by way of {', '.join(between)}"
+    return Told(
+        letter=hop.step,
+        time_ns=hop.began_ns if not hop.lookups else max(hop.began_ns, attempt.opened_ns),
+        host=hop.client.host,
+        text=text + _OUTCOMES[hop.reached],
+        lines=tuple(_dialogue(hop)),
+        good=hop.accepted,
+        about=hop,
+    )
+
+
+_TLS = {"opened": "TLS 1.3", "sealed": "TLS that cannot be opened"}
+
+
+def _dialogue(hop: Hop) -> Iterator[Line]:
+    """What decided about this recipient: RCPT and the end of data, or whatever stopped it before."""
+    attempt = hop.attempt
+    if hop.reached == "unreachable" and attempt is not None:
+        said = {
+            "refused": "connection refused",
+            "unanswered": "no answer to SYN",
+            "reset": "connection reset",
+        }.get(attempt.ended, "no greeting")
+        yield ("connection", str(attempt.greeting) if attempt.greeting else said)
+        return
+    for exchange in hop.dialogue:
+        verb = exchange.command[:4].upper()
+        stopped = exchange.reply is None or exchange.reply.code >= 400
+        if verb == "RCPT" or stopped:
+            others = f" (and {hop.recipients - 1} more)" if verb == "RCPT" and hop.recipients > 1 else ""
+            yield (
+                exchange.command.partition(" ")[0].upper(),
+                f"{_argument(exchange.command)}{others}  {exchange.reply or 'no reply'}",
+            )
+        if stopped:
+            return
+    if hop.size is not None:
+        yield ("message", f"{hop.size:,} bytes  {hop.reply or 'no reply'}")
+
+
+def _argument(command: str) -> str:
+    return command.partition(":")[2].split(" ")[0] if ":" in command else ""
+
+
+def _accepted(hop: Hop) -> Told:
+    assert hop.server is not None  # noqa: S101 - the caller has looked
+    known = f" as {hop.queue_id}" if hop.queue_id else ""
+    return Told(letter="B", time_ns=hop.ended_ns, host=hop.server.host, text=f"has accepted it{known}")
+
+
+def _end(journey: Journey, run: str) -> Told:
+    end, last = journey.end, journey.hops[-1]
+    letter: Step = "G" if end.state == "delivered" else last.step
+    return Told(
+        letter=letter,
+        time_ns=end.time_ns,
+        host=end.host,
+        text=_ending(end, journey.recipient),
+        lines=(("mailbox", str(PurePath(run) / journey.mailbox_file)),) if journey.mailbox_file else (),
+        good=end.state == "delivered",
+    )
+
+
+def _ending(end: End, recipient: str) -> str:
+    notice = f"; the sender is told (journey {end.notice})" if end.notice is not None else ""
+    return {
+        "delivered": f"delivers it to {recipient}",
+        "kept": f"keeps it: passed on to nobody for {recipient}",
+        "deferred": f"keeps it for {recipient}, to try again",
+        "bounced": f"gives up for {recipient}{notice}",
+        "refused": f"fails for {recipient}, and no notice is seen",
+        "unknown": "the capture breaks off here",
+    }[end.state]
+
+
+def duration(time_ns: int) -> str:
+    """Return a span of time as people read it: `0.4 ms`, `12 ms`, `3.2 s`, `4 min`."""
+    ms = time_ns / 1e6
+    if ms < 9.95:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    return f"{ms / 1000:.1f} s" if ms < 120_000 else f"{ms / 60_000:.0f} min"

@@ -1,0 +1,44 @@
+"""The account of a journey as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from captures.journeys.model import Journey
+from captures.journeys.steps import Told, steps
+
+Style = Callable[[str], str]
+
+_INDENT = 17
+
+
+def lines(
+    journey: Journey, *, brief: bool = False, run: str = "", letter: Style = str, bad: Style = str
+) -> list[str]:
+    """Return the account, one string a line; `brief` leaves out what each server said.
+
+    The mailbox's file is told with the run directory `run` before it. `letter` and `bad` may mark a step's
+    letter and what went wrong, as for a terminal.
+    """
+    told = steps(journey, run=run)
+    width = max(len(step.host) for step in told)
+    return [text for step in told for text in _step(step, journey.started_ns, width, brief, letter, bad)]
+
+
+def heading(journey: Journey) -> str:
+    """Return what a journey is about, in one line."""
+    sender = journey.sender or "<>"
+    subject = f": {journey.subject}" if journey.subject else ""
+    about = f", which reports on journey {journey.about}" if journey.about is not None else ""
+    return f"{journey.number}. {sender} → {journey.recipient}{subject}, {journey.size:,} bytes{about}"
+
+
+def _step(told: Told, start_ns: int, width: int, brief: bool, letter: Style, bad: Style) -> list[str]:
+    ms = (told.time_ns - start_ns) / 1e6
+    text = told.text if told.good else bad(told.text)
+    found = [f"  {letter(told.letter)} {ms:9,.1f} ms  {told.host:{width}}  {text}"]
+    if brief and told.good:
+        return found
+    who = max((len(name) for name, _ in told.lines), default=0)
+    indent = " " * (_INDENT + width + 2)
+    return found + [f"{indent}{name:{who}}  {said}" for name, said in told.lines]
