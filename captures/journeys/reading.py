@@ -15,17 +15,15 @@ The letter of a hop follows from names alone (places).
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from captures.conversations import read_conversations
 from captures.garbage import no_garbage_collection
 from captures.journeys.hops import attempt, decisive, end, reached, received
-from captures.journeys.linking import MAIL_PORTS, Transfer, canonical, everything, link
+from captures.journeys.linking import MAIL_PORTS, Transfer, everything, link
 from captures.journeys.model import Hop, Journey, Journeys
+from captures.journeys.notices import with_notices
 from captures.journeys.places import Places, name_of, place
 from captures.journeys.presence import Presence
 from captures.journeys.questions import Questions, answers
@@ -34,11 +32,6 @@ from captures.pcapng import Reader
 from captures.smtp import Session, header_field, read_session
 from captures.tls import Secrets
 
-_MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(?:\r\n[ \t]+)?(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
-_NAMED_RECIPIENT = re.compile(
-    rb"^(?:Final|Original)-Recipient:[^;\r\n]*;[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE
-)
-_FAILED = re.compile(rb"^Action:[ \t]*failed", re.IGNORECASE | re.MULTILINE)
 _LOOKED_UP_WITHIN_NS = 60_000_000_000
 """A program that connects has looked the server up a moment ago; what is older belongs to something else."""
 
@@ -92,7 +85,7 @@ class _Book:
         told = [
             self._journey(number, root, recipient) for number, (root, recipient) in enumerate(found, start=1)
         ]
-        return _with_notices(told, [root for root, _ in found])
+        return with_notices(told, [root for root, _ in found])
 
     def _adopt(self, failed: Iterable[Transfer]) -> None:
         """Give each connection that came to nothing to the message that it was made for."""
@@ -241,39 +234,3 @@ def _given_message_id(root: Transfer) -> str:
 def _concerns(transfer: Transfer, recipient: str) -> bool:
     """A connection that failed before the envelope was for all of the message's recipients."""
     return transfer.transaction is None or recipient in transfer.recipients
-
-
-def _with_notices(journeys: Sequence[Journey], roots: Sequence[Transfer]) -> list[Journey]:
-    """The same, with each failure notice and the journey that it reports on pointing at each other."""
-    by_message: dict[str, list[int]] = defaultdict(list)
-    for journey in journeys:
-        if journey.message_id:
-            by_message[journey.message_id].append(journey.number)
-    result = list(journeys)
-    for notice, root in zip(journeys, roots, strict=True):
-        for number in _reported(root, by_message):
-            subject = result[number - 1]
-            if number == notice.number or not _names(root, subject.recipient):
-                continue
-            end = dataclasses.replace(subject.end, state="bounced", notice=notice.number)
-            result[number - 1] = dataclasses.replace(subject, end=end)
-            result[notice.number - 1] = dataclasses.replace(result[notice.number - 1], about=number)
-    return result
-
-
-def _reported(root: Transfer, by_message: Mapping[str, Sequence[int]]) -> list[int]:
-    """The journeys of the message whose header a notice of failure returns (RFC 3464 §2)."""
-    content = root.transaction.content if root.transaction and not root.transaction.sender else None
-    if not content or not _FAILED.search(content):
-        return []
-    returned = {found.decode(errors="replace") for found in _MESSAGE_ID.findall(content)} - {root.message_id}
-    return [number for message_id in sorted(returned) for number in by_message[message_id]]
-
-
-def _names(root: Transfer, recipient: str) -> bool:
-    content = root.transaction.content if root.transaction else None
-    named = {
-        canonical(found.decode(errors="replace").strip("<> "))
-        for found in _NAMED_RECIPIENT.findall(content or b"")
-    }
-    return not named or canonical(recipient) in named

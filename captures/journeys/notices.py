@@ -1,0 +1,57 @@
+"""Which notice of failure reports on which message (RFC 3464).
+
+A notice goes out from the null reverse-path, says `Action: failed` and for whom, and returns the header of
+the message: so its Message-ID names the journey that it reports on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from captures.journeys.linking import Transfer, canonical
+from captures.journeys.model import Journey
+
+_MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(?:\r\n[ \t]+)?(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
+_NAMED_RECIPIENT = re.compile(
+    rb"^(?:Final|Original)-Recipient:[^;\r\n]*;[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE
+)
+_FAILED = re.compile(rb"^Action:[ \t]*failed", re.IGNORECASE | re.MULTILINE)
+
+
+def with_notices(journeys: Sequence[Journey], roots: Sequence[Transfer]) -> list[Journey]:
+    """Return the same, with each failure notice and the journey that it reports on pointing at each other."""
+    by_message: dict[str, list[int]] = defaultdict(list)
+    for journey in journeys:
+        if journey.message_id:
+            by_message[journey.message_id].append(journey.number)
+    result = list(journeys)
+    for notice, root in zip(journeys, roots, strict=True):
+        for number in _reported(root, by_message):
+            subject = result[number - 1]
+            if number == notice.number or not _names(root, subject.recipient):
+                continue
+            end = dataclasses.replace(subject.end, state="bounced", notice=notice.number)
+            result[number - 1] = dataclasses.replace(subject, end=end)
+            result[notice.number - 1] = dataclasses.replace(result[notice.number - 1], about=number)
+    return result
+
+
+def _reported(root: Transfer, by_message: Mapping[str, Sequence[int]]) -> list[int]:
+    """The journeys of the message whose header a notice of failure returns (RFC 3464 §2)."""
+    content = root.transaction.content if root.transaction and not root.transaction.sender else None
+    if not content or not _FAILED.search(content):
+        return []
+    returned = {found.decode(errors="replace") for found in _MESSAGE_ID.findall(content)} - {root.message_id}
+    return [number for message_id in sorted(returned) for number in by_message[message_id]]
+
+
+def _names(root: Transfer, recipient: str) -> bool:
+    content = root.transaction.content if root.transaction else None
+    named = {
+        canonical(found.decode(errors="replace").strip("<> "))
+        for found in _NAMED_RECIPIENT.findall(content or b"")
+    }
+    return not named or canonical(recipient) in named
