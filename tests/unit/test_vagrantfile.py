@@ -1,4 +1,4 @@
-"""The Vagrantfile: what it offers to those who use it, and that the machine gets what `scripts/setup` gives."""
+"""The Vagrantfile: what it offers, and that the machine gets what `scripts/setup` gives."""
 
 from __future__ import annotations
 
