@@ -94,16 +94,17 @@ def attribute(queries: Iterable[Query]) -> list[Lookup]:
 
 def _note_repetitions(lookups: Iterable[Lookup]) -> None:
     """Note in questions without an answer when the client asked again, there or elsewhere."""
-    latest: dict[tuple[str, str, str], Query] = {}
+    unanswered: dict[tuple[str, str, str], list[Query]] = {}
     for lookup in lookups:
         query = lookup.query
         key = query.client.address, query.name, query.type
-        earlier = latest.get(key)
-        latest[key] = query
-        if earlier is None or earlier.outcome != "timeout":
-            continue
-        if earlier.server != query.server or query.time_ns - earlier.time_ns >= _AGAIN_NS:
-            earlier.give_up(query.time_ns)
+        others = []
+        for earlier in unanswered.get(key, ()):
+            if earlier.server != query.server or query.time_ns - earlier.time_ns >= _AGAIN_NS:
+                earlier.give_up(query.time_ns)
+            else:
+                others.append(earlier)
+        unanswered[key] = [*others, query] if query.outcome == "timeout" else others
 
 
 def _of_clients(lookups: Iterable[Lookup]) -> Iterator[_Step]:

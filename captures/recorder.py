@@ -2,12 +2,13 @@
 
 Theory of operation. Every pass of the loop does the same:
 
-    drain all rings ──► hold by time ──► new TLS secrets ──► packets older than the horizon ──► file
+    drain the rings ──► hold by time ──► new TLS secrets ──► packets older than the horizon ──► file
 
 The horizon lies `reorder_ms` before the *beginning* of the pass. A ring hands a packet over within its block
-time-out, so all that is older than the horizon is in hand once every ring has been drained, however late
-the pass itself is. The key log is read after the rings, and endpoints write to it before they send: so a
-session's secrets always stand before its ServerHello.
+time-out, and is readable then; so all that is older than the horizon is in hand once every readable ring has
+been drained, however late the pass itself is. Rings without traffic cost a pass nothing. The key log is read
+after the rings, and endpoints write to it before they send: so a session's secrets always stand before its
+ServerHello.
 
 The owner speaks over a Unix socket of type SOCK_SEQPACKET, one JSON object a datagram:
 
@@ -32,7 +33,6 @@ This module stays light: it runs in a process of its own, forked from one that h
 from __future__ import annotations
 
 import contextlib
-import gc
 import platform
 import resource
 import select
@@ -44,13 +44,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from captures import pcapng
+from captures import pcapng, scaling
 from captures.control import Owner, stop_signals
 from captures.errors import RecordingFailed
+from captures.garbage import no_garbage_collection
 from captures.keylog import KeyLog
 from captures.output import Output
 from captures.reorder import ReorderBuffer
-from captures.ring import BLOCK_TIMEOUT_MS, Ring, close_rings, open_rings
+from captures.ring import Ring, close_rings, open_rings
 
 _MS: Final = 1_000_000
 _PASS_NS: Final = 4 * _MS
@@ -80,17 +81,15 @@ class RecorderConfig:
     """Where and how to record.
 
     `names` gives addresses their host names; `keylog` is followed for TLS secrets and need not exist yet;
-    `snaplen` is the longest part of a packet to keep, 0 for all of it; `ring_kib` is each interface's ring;
-    `reorder_ms` is how long packets are held to be put in order.
+    `snaplen` is the longest part of a packet to keep, 0 for all of it; `ring_kib` is each interface's ring, 0
+    for what captures.scaling gives so many.
     """
 
     path: Path
     names: Mapping[str, str] = field(default_factory=dict)
     keylog: Path | None = None
     snaplen: int = 0
-    ring_kib: int = 2048
-    reorder_ms: int = 60
-    block_timeout_ms: int = BLOCK_TIMEOUT_MS
+    ring_kib: int = 0
 
 
 def record(config: RecorderConfig, points: Sequence[CapturePoint], control: socket.socket) -> None:
@@ -106,7 +105,7 @@ def record(config: RecorderConfig, points: Sequence[CapturePoint], control: sock
         with (
             _new_file(config, points) as output,
             _capturing(config, points) as taps,
-            _no_garbage_collection(),
+            no_garbage_collection(),
             stop_signals() as stop_signal,
         ):
             owner.tell("ready")
@@ -176,10 +175,11 @@ def _new_file(config: RecorderConfig, points: Sequence[CapturePoint]) -> Iterato
 def _capturing(config: RecorderConfig, points: Sequence[CapturePoint]) -> Iterator[list[_Tap]]:
     """The capture points with their rings, each of which captures from now on."""
     _allow_descriptors(2 * len(points))
+    measure = scaling.measure(len(points))
     rings = open_rings(
         [(point.socket, point.ifname) for point in points],
-        size_kib=config.ring_kib,
-        timeout_ms=config.block_timeout_ms,
+        size_kib=config.ring_kib or measure.ring_kib,
+        timeout_ms=measure.block_timeout_ms,
         snaplen=config.snaplen,
     )
     try:
@@ -201,9 +201,10 @@ class _Recorder:
         self._taps = taps
         self._output = output
         self._owner = owner
-        self._horizon_ns = config.reorder_ms * _MS
+        measure = scaling.measure(len(taps))
+        self._horizon_ns = measure.reorder_ms * _MS
         # A ring that is never quiet has handed over after this long whatever it held at the beginning.
-        self._longest_settle_ns = max(config.reorder_ms, 2 * config.block_timeout_ms) * _MS
+        self._longest_settle_ns = max(measure.reorder_ms, 2 * measure.block_timeout_ms) * _MS
         self._buffer = ReorderBuffer()
         self._keylog = KeyLog(config.keylog) if config.keylog else None
         self._secrets = b""
@@ -216,17 +217,19 @@ class _Recorder:
     def run(self, start_ns: int, stop_signal: int) -> None:
         """Record until there is a reason to stop; everything is in the file then, and the owner knows."""
         with contextlib.closing(select.epoll()) as poll:
-            rings = {tap.ring.fileno(): tap.ring for tap in self._taps}
-            for descriptor in (*rings, self._owner.fileno(), stop_signal):
+            taps = {tap.ring.fileno(): tap for tap in self._taps}
+            for descriptor in (*taps, self._owner.fileno(), stop_signal):
                 poll.register(descriptor, select.EPOLLIN)
+            # Without a number it would name a thousand at most, whatever there is.
+            most = len(taps) + 2
             end_ns = None
             while end_ns is None:
-                events = dict(poll.poll(self._patience_s()))
-                for descriptor in events.keys() & rings.keys():
-                    if events[descriptor] & select.EPOLLERR:
-                        rings[descriptor].clear_error()
+                events = dict(poll.poll(self._patience_s(), most))
                 self._listen(signalled=stop_signal in events)
-                end_ns = self._pass()
+                now = self._pass_time()
+                # Asked again: what became readable while the pass was put off is older than its beginning.
+                self._drain(taps, poll.poll(0, most))
+                end_ns = self._pass(now)
         self._finish(start_ns, end_ns)
 
     def _patience_s(self) -> float | None:
@@ -251,13 +254,20 @@ class _Recorder:
                 tap.ring.shut()
             self._stop_ns = time.time_ns()
 
-    def _pass(self) -> int | None:
-        """Take what the rings have, write and answer what is due; return the time of the last pass."""
-        now = self._pass_time()
-        for tap in self._taps:
+    def _drain(self, taps: Mapping[int, _Tap], events: Sequence[tuple[int, int]]) -> None:
+        """Hold what the rings that are readable have handed over."""
+        for descriptor, event in events:
+            tap = taps.get(descriptor)
+            if tap is None:
+                continue
+            if event & select.EPOLLERR:
+                tap.ring.clear_error()
             self._buffer.extend(tap.blocks())
-        quiet = all(tap.ring.quiet for tap in self._taps)
 
+    def _pass(self, now: int) -> int | None:
+        """Write and answer what is due at `now`, when the rings were drained; return it for the last pass."""
+        asked = bool(self._syncs) or self._stop_ns is not None
+        quiet = asked and all(tap.ring.quiet for tap in self._taps)
         last = self._stop_ns is not None and self._settled(self._stop_ns, now, quiet=quiet)
         # A clock that was set back would hold the packets from before for as long.
         until_ns = None if last or now < self._pass_ns else now - self._horizon_ns
@@ -337,15 +347,3 @@ class _Recorder:
         received, _ = tap.ring.statistics()
         times = {"start_ns": start_ns, "end_ns": end_ns}
         return pcapng.statistics(tap.number, end_ns, received=received, dropped=tap.dropped, **times)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Nothing here makes cyclic garbage; looking for it among thousands of held packets costs a tenth."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

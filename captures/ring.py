@@ -14,7 +14,8 @@ until `open_rings` binds it. Binding works from outside that namespace, for the 
 name in the namespace of the *socket*.
 
 Setting up or closing a ring waits for an RCU grace period (some 10 ms), one ring after another unless threads
-do it at the same time. Python holds its lock during setsockopt, so that call goes through ctypes.
+do it at the same time. Python holds its lock during setsockopt, so that call goes through ctypes. How large a
+ring should be, and how long its time-out, when there are many: captures.scaling.
 
 Source: Linux Documentation/networking/packet_mmap.rst; include/uapi/linux/if_packet.h.
 """
@@ -32,9 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
 from captures.errors import RecordingFailed
-
-BLOCK_SIZE: Final = 256 * 1024
-BLOCK_TIMEOUT_MS: Final = 10
+from captures.scaling import LARGEST_KIB, SHORTEST_MS, block_size
 
 _SOL_PACKET: Final = 263
 _PACKET_RX_RING: Final = 5
@@ -78,13 +77,14 @@ class Ring:
         self,
         sock: socket.socket,
         *,
-        size_kib: int = 2048,
-        timeout_ms: int = BLOCK_TIMEOUT_MS,
+        size_kib: int = LARGEST_KIB,
+        timeout_ms: int = SHORTEST_MS,
         snaplen: int = 0,
     ) -> None:
         """Set the ring up. `size_kib` is rounded to whole blocks, two at least. Raises: OSError."""
         self._socket = sock
-        self._blocks = max(2, size_kib * 1024 // BLOCK_SIZE)
+        self._block = block_size(size_kib)
+        self._blocks = max(2, size_kib * 1024 // self._block)
         self._next = 0
         self._packets = 0
         self._drops = 0
@@ -92,8 +92,8 @@ class Ring:
         sock.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
         if snaplen:
             self._attach(snaplen)
-        _set_ring(sock, self._blocks, timeout_ms)
-        self._memory = mmap.mmap(sock.fileno(), self._blocks * BLOCK_SIZE)
+        _set_ring(sock, self._block, self._blocks, timeout_ms)
+        self._memory = mmap.mmap(sock.fileno(), self._blocks * self._block)
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable while a retired block waits."""
@@ -107,7 +107,7 @@ class Ring:
         """Return the packets of all blocks retired so far, in the ring's order, and release the blocks."""
         memory, frames = self._memory, list[Frame]()
         for _ in range(self._blocks):
-            start = self._next * BLOCK_SIZE
+            start = self._next * self._block
             status, count, first = _block_head(memory, start)
             if not status & 1:
                 break
@@ -125,7 +125,7 @@ class Ring:
         """
         status: int
         count: int
-        status, count = _open_block(self._memory, self._next * BLOCK_SIZE)
+        status, count = _open_block(self._memory, self._next * self._block)
         return not status and not count
 
     def statistics(self) -> tuple[int, int]:
@@ -223,9 +223,9 @@ def _with_vlan_tag(data: bytes, status: int, tci: int, tpid: int) -> bytes:
     return data[:12] + struct.pack("!HH", kind, tci & 0xFFFF) + data[12:]
 
 
-def _set_ring(sock: socket.socket, blocks: int, timeout_ms: int) -> None:
+def _set_ring(sock: socket.socket, block: int, blocks: int, timeout_ms: int) -> None:
     frame = 2048  # has no meaning in version 3, but must divide the block
-    request = struct.pack("=7I", BLOCK_SIZE, blocks, frame, blocks * BLOCK_SIZE // frame, timeout_ms, 0, 0)
+    request = struct.pack("=7I", block, blocks, frame, blocks * block // frame, timeout_ms, 0, 0)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setsockopt(sock.fileno(), _SOL_PACKET, _PACKET_RX_RING, request, len(request)) != 0:
         code = ctypes.get_errno()

@@ -11,6 +11,9 @@ Readiness is tried on the host's loopback, so that no probe is ever in a capture
     started      the program is running
 
 The program's output goes into the host's log as it comes.
+
+Debian has AppArmor confine BIND, Unbound and others to the directories of a machine's own daemon. One in a
+lab reads and writes its run directory instead, so it is started unconfined: the sandbox is what confines it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ _PROBE_EVERY_S = 0.02
 _OUTPUT_WITHIN_S = 1.0
 _LONGEST_LINE = 1 << 16
 _LONGEST_REASON = 200
+_APPARMOR_EXEC = "/proc/self/attr/apparmor/exec"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,8 @@ async def serve(config: DaemonConfig, notices: Notices) -> None:
     finally:
         os.close(write)
     follower = asyncio.create_task(output.follow(read))
+    # What it means is the program's affair: most read their files again.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _pass_on, process, signal.SIGHUP)
     try:
         ready = await _until_ready(process, config, output)
         if ready:
@@ -96,12 +102,25 @@ async def _started(config: DaemonConfig, output: int) -> asyncio.subprocess.Proc
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            preexec_fn=lambda: kernel.die_with_parent(signal.SIGKILL),
+            preexec_fn=_before_exec,
         )
     except OSError as error:
         if shutil.which(config.command[0]) is None and not os.path.exists(config.command[0]):
             raise ServiceError(f"{config.command[0]} is not installed on this machine") from None
         raise ServiceError(f"{config.command[0]}: {error.strerror}") from error
+
+
+def _pass_on(process: asyncio.subprocess.Process, number: int) -> None:
+    if process.returncode is None:
+        process.send_signal(number)
+
+
+def _before_exec() -> None:
+    """In the child: go with the parent, and leave the program's AppArmor profile, if the machine has any."""
+    kernel.die_with_parent(signal.SIGKILL)
+    # As aa_change_onexec(3) does. Where that is forbidden the program may still do, or its log says why not.
+    with contextlib.suppress(OSError), open(_APPARMOR_EXEC, "w", encoding="ascii") as file:
+        file.write("exec unconfined")
 
 
 class _Output:

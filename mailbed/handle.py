@@ -20,10 +20,12 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mailbed import sandbox
+from mailbed import sandbox, zonehandle
 from mailbed.client import Client
 from mailbed.errors import LabEnded, LabError, UsageError
 from mailbed.tracking import Outcome
+from mailbed.zonehandle import LabZone, ZoneState
+from services.dns.entry import CacheEntry
 from services.mailbox.maildir import mailbox_path
 from services.smtp.address import Address
 from topologies.addressing import assign
@@ -171,6 +173,36 @@ class Handle:
         """Take back one fault, or all (0); return them."""
         cleared: list[dict[str, Any]] = self._client().call("fault.clear", number=number)
         return cleared
+
+    def cache(self, host: str, name: str | None = None) -> list[CacheEntry]:
+        """Return what the resolver on a host remembers, by name, with the TTL that is left (s).
+
+        With `name` only that name and what lies below it. Raises: UsageError if there is no resolver;
+        LabError if it is another program than Mailbed's own.
+        """
+        return [
+            CacheEntry(**{**entry, "data": tuple(entry["data"])})
+            for entry in self._client().call("cache.show", host=host, name=name)["entries"]
+        ]
+
+    def flush_cache(self, host: str, name: str | None = None) -> int:
+        """Have that resolver forget all, or a name and what lies below it; return how much it was.
+
+        Raises: as `cache`.
+        """
+        return int(self._client().call("cache.flush", host=host, name=name)["flushed"])
+
+    def zone(self, origin: str) -> LabZone:
+        """Return a handle on a zone of the lab, to show and to change it (mailbed.zonehandle)."""
+        return LabZone(self, "." if origin == "." else origin.rstrip(".").lower())
+
+    def zones(self) -> list[ZoneState]:
+        """Return every zone, with its servers and the serials that they have."""
+        return [zonehandle.state(found) for found in self.call("zone.list")]
+
+    def call(self, method: str, fds: Sequence[int] = (), **params: object) -> Any:
+        """Return what the lab answers to a method of the control socket (ARCHITECTURE.md lists them)."""
+        return self._client().call(method, fds, **params)
 
     def outcome(self, number: int, timeout_s: float = 0.0) -> dict[str, Outcome]:
         """Return what became of the message of that number, waiting so long for it to be settled."""

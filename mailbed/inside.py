@@ -86,7 +86,7 @@ def _fork(run: object, close: list[int], settings: dict[str, int]) -> int:
 
 
 def _raise_limits() -> None:
-    """Allow as many open files as the machine does: each host needs some seven descriptors."""
+    """Allow as many open files as the machine does: each host needs some (topologies.namespaces)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

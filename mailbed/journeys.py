@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from captures import pcapng
 from captures.errors import CaptureError
-from captures.journeys import Check, End, Hop, Journey, Journeys, document, read_journeys
+from captures.journeys import Check, End, Hop, Journey, Journeys, State, document, read_journeys
 from captures.smtp import received_ids
 from mailbed import rundir
 from mailbed.errors import LabError
@@ -152,27 +153,42 @@ def checked(journey: Journey, tracker: Tracker, run: Path) -> Journey:
     )
 
 
-_STATES: dict[str, Literal["bounced", "deferred", "kept"]] = {
-    "bounced": "bounced",
-    "deferred": "deferred",
-    "pending": "kept",
-}
-
-
 def _end(journey: Journey, outcome: Outcome) -> End:
     """The end of a message that lies in no mailbox, as its last host tells it."""
-    state = _STATES.get(outcome.state, journey.end.state)
+    last = journey.hops[-1]
     return dataclasses.replace(
-        journey.end, state=state, reply=journey.end.reply if journey.hops[-1].reply else outcome.reply
+        journey.end,
+        state=_state(journey, outcome),
+        reply=journey.end.reply if last.reply else outcome.reply,
     )
+
+
+def _state(journey: Journey, outcome: Outcome) -> State:
+    match outcome.state:
+        case "bounced":
+            # Nobody is told of what had the null reverse-path (RFC 5321 §6.1).
+            return "bounced" if journey.sender else "refused"
+        case "deferred":
+            return "deferred"
+        case "pending" if journey.hops[-1].accepted:
+            return "kept"
+    # An attempt under way, and what its host makes of it, is told by no event yet.
+    return journey.end.state
 
 
 def _event_check(journey: Journey, outcome: Outcome) -> Check:
     path = journey.path[1:]
-    if outcome.path != path:
-        detail = f"events tell of {' → '.join(outcome.path)}, packets of {' → '.join(path)}"
+    # A host that hands a message to itself does so over its loopback, where nothing is captured.
+    told = tuple(host for host, _ in itertools.groupby(outcome.path))
+    if told != path:
+        detail = f"events tell of {' → '.join(told)}, packets of {' → '.join(path)}"
         return Check(source="events", agrees=False, detail=detail)
-    return Check(source="events", agrees=True, detail=f"the events name the same {len(path)} servers")
+    same = (
+        "the events name the same server"
+        if len(path) == 1
+        else f"the events name the same {len(path)} servers"
+    )
+    return Check(source="events", agrees=True, detail=same)
 
 
 def _mailbox_check(journey: Journey, file: Path) -> Check:

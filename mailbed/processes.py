@@ -7,23 +7,26 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mailbed import channel
+from mailbed.asking import Line, Told
 from mailbed.errors import LabEnded
-
-Told = Callable[[dict[str, Any]], None]
 
 
 @dataclass(slots=True, kw_only=True)
 class Running:
-    """A process that the zygote forked; `ended` becomes its exit status (negative: a signal ended it)."""
+    """A process that the zygote forked; `ended` becomes its exit status (negative: a signal ended it).
+
+    A service has a `line`, on which it may be asked something.
+    """
 
     pid: int
     ended: asyncio.Future[int]
+    line: Line | None = None
 
     @property
     def alive(self) -> bool:
@@ -87,7 +90,7 @@ class Zygote:
         ours, theirs = channel.pair()
         request = {"op": "serve", "name": name, "module": module, "config": str(config), "log": str(log)}
         running = await self._fork(request, [*namespaces, theirs.fileno()], theirs)
-        listen(ours, told)
+        running.line = Line(ours, told)
         return running
 
     async def execute(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mailbed.errors import LabError, StartFailed, UsageError
+from mailbed.errors import LabError, MailbedError, StartFailed, UsageError
 from mailbed.eventlog import EventLog
 from mailbed.processes import Running, Zygote, memory_kib
 from topologies.namespaces import Namespace
@@ -100,6 +100,25 @@ class Services:
             one.kill(signal.SIGKILL)
         for one in running:
             await asyncio.shield(one.ended)
+
+    async def ask(self, host: str, role: str, method: str, params: Mapping[str, Any]) -> Any:
+        """Return what the service of that role on a host answers.
+
+        Raises: UsageError if there is none; LabError if it does not run, or cannot answer such questions.
+        """
+        (entry, *_) = self.of(host, role)
+        line = entry.running.line if entry.running is not None and entry.running.alive else None
+        if line is None or entry.state != "ready":
+            raise LabError(f"{entry.key} is {entry.state}")
+        if method not in line.methods:
+            raise LabError(
+                f"{entry.key} does not answer {method}: a program that is not Mailbed's own does its job; "
+                f"ask it with its own tools (mailbed exec {host} COMMAND)"
+            )
+        try:
+            return await line.ask(method, params)
+        except MailbedError as error:
+            raise type(error)(f"{entry.key}: {error}") from error
 
     def kill_all(self) -> None:
         """Kill every service; nobody waits for them."""

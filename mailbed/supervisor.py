@@ -10,6 +10,7 @@ test, a notebook.
     down        recorder drains and ends  ->  run.json  ->  this process ends, and the kernel removes the rest
 
 The methods that it answers are listed at the end of `Supervisor.__init__`; ARCHITECTURE.md describes them.
+Those of ANSWERED_BY it passes on to a service.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mailbed import rundir
-from mailbed.control import Call, Server
+from mailbed.control import Call, Method, Server
 from mailbed.errors import LabError, StartFailed, UsageError
 from mailbed.eventlog import EventLog
 from mailbed.execution import Executions
@@ -37,6 +39,12 @@ from mailbed.tracking import Tracker
 from topologies import kernel, namespaces, planfile
 from topologies.errors import TopologyError
 from topologies.network import MININET_VERSION, Network
+
+if TYPE_CHECKING:
+    from mailbed.zones import LabZones
+
+ANSWERED_BY = {"cache.show": "resolver", "cache.flush": "resolver"}
+"""Methods that a service answers: the role of whom `host` is asked, with all parameters."""
 
 
 def main(zygote: socket.socket, settings: Mapping[str, Any]) -> None:
@@ -76,10 +84,11 @@ class Supervisor:
         self._events = EventLog(run / "events.jsonl")
         self._state = "new"
         self._parts: Parts | None = None
+        self._lab_zones: LabZones | None = None
         self._recording = Recording(self._events)
         self._lock = asyncio.Lock()
         self.ended = asyncio.Event()
-        self.methods = {
+        self.methods: dict[str, Method] = {
             "status": self.status,
             "start": self.start,
             "ps": self.ps,
@@ -91,10 +100,14 @@ class Supervisor:
             "fault.add": self.fault_add,
             "fault.list": self.fault_list,
             "fault.clear": self.fault_clear,
+            "zone.list": self.zone_list,
+            "zone.show": self.zone_show,
+            "zone.change": self.zone_change,
             "events.subscribe": self.subscribe,
             "capture.sync": self.capture_sync,
             "capture.tap": self.capture_tap,
             "down": self.down,
+            **{method: partial(self.ask, method, role) for method, role in ANSWERED_BY.items()},
         }
 
     async def status(self, _call: Call) -> object:
@@ -127,6 +140,7 @@ class Supervisor:
         self._events.emit("", "", "starting", phase="services", count=len(call.params["services"]))
         await self._zygote.warm
         await self._recording.start(self._zygote, network, self._run)
+        recorded = time.monotonic()
         self._parts = self._make_parts(network, call.params["services"])
         await self._parts.services.start_all()
         self._record |= {
@@ -137,6 +151,7 @@ class Supervisor:
         }
         self._record["timing"] |= {
             "network_s": round(built - began, 4),
+            "capture_s": round(recorded - built, 4),
             "services_s": round(time.monotonic() - built, 4),
             "up_s": round(time.monotonic() - float(call.params["began"]), 4),
         }
@@ -201,6 +216,11 @@ class Supervisor:
         executions.signal(call.connection, call.text("token"), int(call.number("signal", 15)))
         return {}
 
+    async def ask(self, method: str, role: str, call: Call) -> object:
+        """Pass a question on to the service of that role on `host`, and its answer back."""
+        params = {name: value for name, value in call.params.items() if name != "host"}
+        return await self._running().services.ask(call.text("host"), role, method, params)
+
     async def fault_add(self, call: Call) -> object:
         """Put a fault in force: `kind` and `target`."""
         faults = self._running().faults
@@ -218,6 +238,29 @@ class Supervisor:
         async with self._lock:
             numbers = [number] if number else list(faults.active)
             return [asdict(await faults.clear(each)) for each in numbers]
+
+    async def zone_list(self, _call: Call) -> object:
+        """Every zone, and which of its servers has which serial."""
+        return await self._zones().listing()
+
+    async def zone_show(self, call: Call) -> object:
+        """One zone, with the text of its primary's master file."""
+        return await self._zones().show(call.text("zone"))
+
+    async def zone_change(self, call: Call) -> object:
+        """Change `zone`: `add`, `remove` and `put` records; or replace it by a text (one descriptor), which
+        errors call `source`, and whose included files are in `directory`.
+        """
+        zones = self._zones()
+        zone, timeout_s = call.text("zone"), call.number("timeout_s", 10)
+        if "source" in call.params:
+            with open(call.take_fds(1)[0], encoding="utf-8", errors="surrogateescape") as file:
+                file.seek(0)
+                text = file.read()
+            included = Path(call.text("directory", "/"))
+            return await zones.supersede(zone, text, call.text("source"), included, timeout_s)
+        edits = {name: call.texts(name) for name in ("add", "remove", "put") if name in call.params}
+        return await zones.revise(zone, edits, timeout_s)
 
     async def subscribe(self, call: Call) -> object:
         """Send every event from now on as a notification `event`."""
@@ -266,6 +309,16 @@ class Supervisor:
         finally:
             self.ended.set()
         return self._record
+
+    def _zones(self) -> LabZones:
+        parts = self._running()
+        if self._lab_zones is None:
+            # Imported when it is needed: the lab starts without.
+            from mailbed.zones import LabZones
+
+            network = parts.network
+            self._lab_zones = LabZones(network.plan, network.namespaces, parts.services, self._run)
+        return self._lab_zones
 
     def _messages(self) -> list[dict[str, Any]]:
         if self._parts is None:

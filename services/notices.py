@@ -1,4 +1,4 @@
-"""How a service tells the world that it is ready and what it did.
+"""How a service tells the world that it is ready and what it did, and is asked about what it holds.
 
 Theory of operation. A service calls `ready()` once, when every socket is bound, and `event()` for
 each thing worth knowing (`accepted`, `relayed`, `delivered`, …). Inside a lab these travel as one JSON
@@ -7,20 +7,36 @@ and need not trust what the message says. Alone on a machine they are lines of J
 
 An event must never stall a service: a receiver that is slow makes the notices wait in memory, in
 order, until the socket takes them again.
+
+The other way, a service may be asked: it names methods and who handles them before it is ready. A question
+comes as {"ask": number, "method", "params"}; its answer, {"result"} or {"error", "usage"}, goes between the
+events, cut into pieces that a datagram holds: {"answer": number, "part", "last"}. Alone on a machine nobody
+asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 import json
 import logging
 import socket
 import sys
 from collections import deque
-from typing import Protocol, TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TextIO
+
+from services.errors import ServiceError
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_QUESTION = 1 << 20
+_PIECE = 32 * 1024  # written as a JSON string it is at most twice as long, which every socket takes
+
+# Takes the parameters and returns a JSON value, or an awaitable of one.
+# Raises: ServiceError, or ValueError for a question that makes no sense; the message is one line.
+Handler = Callable[[Mapping[str, Any]], object]
 
 
 class Notices(Protocol):
@@ -31,6 +47,9 @@ class Notices(Protocol):
 
     def event(self, kind: str, **fields: object) -> None:
         """Tell that `kind` happened; `fields` are JSON values (mailbed.event/1)."""
+
+    def handle(self, method: str, handler: Handler) -> None:
+        """Have questions for `method` answered by `handler` from now on; call it before `ready`."""
 
 
 class StreamNotices:
@@ -45,6 +64,9 @@ class StreamNotices:
     def event(self, kind: str, **fields: object) -> None:
         print(json.dumps({"kind": kind, **fields}, ensure_ascii=False), file=self._stream, flush=True)
 
+    def handle(self, method: str, handler: Handler) -> None:
+        """Nobody asks a service that runs alone."""
+
 
 class SocketNotices:
     """Notices as datagrams on a Unix socket of type SOCK_SEQPACKET, which becomes non-blocking."""
@@ -53,12 +75,20 @@ class SocketNotices:
         sock.setblocking(False)
         self._socket = sock
         self._waiting: deque[bytes] = deque()
+        self._handlers: dict[str, Handler] = {}
+        self._answers: set[asyncio.Task[None]] = set()
 
     def ready(self) -> None:
-        self.event("ready")
+        if self._handlers:
+            self.event("ready", methods=sorted(self._handlers))
+        else:
+            self.event("ready")
 
     def event(self, kind: str, **fields: object) -> None:
-        self._waiting.append(json.dumps({"kind": kind, **fields}, ensure_ascii=False).encode())
+        self._tell({"kind": kind, **fields})
+
+    def _tell(self, message: Mapping[str, object]) -> None:
+        self._waiting.append(json.dumps(message, ensure_ascii=False).encode())
         if len(self._waiting) == 1:
             self._send()
 
@@ -82,3 +112,43 @@ class SocketNotices:
     def _resume(self) -> None:
         asyncio.get_running_loop().remove_writer(self._socket)
         self._send()
+
+    def handle(self, method: str, handler: Handler) -> None:
+        if not self._handlers:
+            asyncio.get_running_loop().add_reader(self._socket, self._asked)
+        self._handlers[method] = handler
+
+    def _asked(self) -> None:
+        try:
+            question = self._socket.recv(_LONGEST_QUESTION)
+        except BlockingIOError:
+            return
+        except OSError:
+            question = b""
+        loop = asyncio.get_running_loop()
+        if not question:
+            loop.remove_reader(self._socket)
+            return
+        task = loop.create_task(self._answer(json.loads(question)))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, question: Mapping[str, Any]) -> None:
+        method = question["method"]
+        answer: dict[str, object]
+        try:
+            handler = self._handlers.get(method)
+            if handler is None:
+                raise ServiceError(f"nobody here answers {method}")
+            result = handler(question["params"])
+            answer = {"result": await result if inspect.isawaitable(result) else result}
+        except (ServiceError, ValueError) as error:
+            answer = {"error": str(error), "usage": isinstance(error, ValueError)}
+        except Exception as error:
+            # A mistake of ours: whoever asked must hear of it, and the service must go on.
+            _log.exception("answering %s", method)
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        text = json.dumps(answer)
+        for at in range(0, len(text), _PIECE):
+            last = at + _PIECE >= len(text)
+            self._tell({"answer": question["ask"], "part": text[at : at + _PIECE], "last": last})

@@ -35,6 +35,11 @@ _SETTINGS = {
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
 }
+_FORWARDING = {"ipv4/ip_forward": "1"}
+_DESCRIPTORS = 4
+"""A host's: three namespaces and a netlink socket."""
+_OTHER_DESCRIPTORS = 100
+"""Of the process that holds them: modules, logs, the control socket's connections."""
 _SIOCETHTOOL = 0x8946
 # ETHTOOL_STXCSUM, SSG, STSO, SGSO, SGRO (linux/ethtool.h): set a feature to 0.
 _OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
@@ -49,7 +54,6 @@ class Namespace:
     uts: int
     mnt: int
     route: RouteSocket
-    control: socket.socket
     packets: list[socket.socket] = field(default_factory=list)
     """AF_PACKET sockets, bound to nothing yet: one for each interface that will be captured."""
 
@@ -58,7 +62,8 @@ class Namespace:
         for command in _OFFLOADS:
             value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
             request = struct.pack("16sP", interface.encode(), ctypes.addressof(value))
-            fcntl.ioctl(self.control, _SIOCETHTOOL, request)
+            # Any socket of the namespace will do for a request about its interfaces.
+            fcntl.ioctl(self.route, _SIOCETHTOOL, request)
 
 
 def create(
@@ -99,6 +104,21 @@ def create_all(jobs: Sequence[Callable[[], Namespace]]) -> list[Namespace]:
     return made
 
 
+def why_no_room(hosts: int, *, others: int, allowed: int) -> str | None:
+    """Return None if so many hosts fit into `allowed` open files (negative: any number), else why not.
+
+    `others` are held beside them: a socket for each interface, which the recorder takes over, and then one
+    for each service.
+    """
+    needed = hosts * _DESCRIPTORS + others + _OTHER_DESCRIPTORS
+    if allowed < 0 or needed <= allowed:
+        return None
+    return (
+        f"{hosts:,} hosts take {needed:,} open files, and {allowed:,} are allowed here: raise the hard limit "
+        f"(ulimit -Hn {needed}; nofile in /etc/security/limits.conf)"
+    )
+
+
 def inside(namespace: Namespace, action: Callable[[], T]) -> T:
     """Return what `action` returns when it runs in the host's network namespace."""
 
@@ -119,34 +139,57 @@ def _create(name: str, files: Mapping[str, str], router: bool, packet_sockets: i
     socket.sethostname(name)
     for target, source in files.items():
         kernel.mount(source, os.path.realpath(f"/etc/{target}"), None, kernel.MS_BIND)
-    quiet()
-    if router:
-        _set("ipv4/ip_forward", "1")
+    configure({**_SETTINGS, **_FORWARDING} if router else _SETTINGS)
     return Namespace(
         name=name,
         net=os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC),
         uts=os.open("/proc/thread-self/ns/uts", os.O_RDONLY | os.O_CLOEXEC),
         mnt=os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
         route=RouteSocket(),
-        control=socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
         packets=[packet_socket() for _ in range(packet_sockets)],
     )
 
 
 def quiet() -> None:
     """Give the calling thread's network namespace the settings that every host starts with."""
-    for path, value in _SETTINGS.items():
-        _set(path, value)
+    configure(_SETTINGS)
 
 
-def _set(path: str, value: str) -> None:
+def configure(settings: Mapping[str, str]) -> None:
+    """Give the calling thread's network namespace settings: what lies below /proc/sys/net, to its value."""
+    proc = _proc()
     try:
-        with open(f"/proc/sys/net/{path}", "w", encoding="ascii") as file:
-            file.write(value)
+        for path, value in settings.items():
+            _set(proc, path, value)
+    finally:
+        os.close(proc)
+
+
+def _proc() -> int:
+    """A /proc of our own, for a moment.
+
+    In the one that all share, `net/ipv4` of every namespace has one name in one directory, and the kernel
+    compares them one by one: with 2,000 hosts that was more work than all the rest of making them.
+    """
+    try:
+        return kernel.open_filesystem("proc")
+    except OSError:
+        # Linux before 5.2, or somebody forbids it: then it takes longer.
+        return os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _set(proc: int, path: str, value: str) -> None:
+    try:
+        setting = os.open(f"sys/net/{path}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
     except FileNotFoundError:
         # A kernel without IPv6 has nothing to switch off.
         if not path.startswith("ipv6/"):
             raise
+        return
+    try:
+        os.write(setting, value.encode())
+    finally:
+        os.close(setting)
 
 
 def _in_thread(action: Callable[[], T]) -> T:

@@ -146,6 +146,10 @@ class RouteSocket:
         self._socket.bind((0, 0))
         self._sequence = 0
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         self._socket.close()
 

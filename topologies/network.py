@@ -17,6 +17,7 @@ the process' own network namespace.
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import subprocess
 import warnings
@@ -267,6 +268,7 @@ class Network:
 
         Raises: NetworkError, MissingFeature.
         """
+        self._check_room()
         self.left_out = features.left_out(self.plan)
         asked = {*self.plan.require, *features.wanted(self.plan)}
         self.features = {name: name not in self.left_out for name in sorted(asked)}
@@ -303,6 +305,15 @@ class Network:
         """Return the places in the plan of the links between two hosts, or a host and a network."""
         ends = {one, other}
         return [index for index, link in enumerate(self.plan.links) if {link.a, link.b} == ends]
+
+    def _check_room(self) -> None:
+        services = sum(1 for _ in self.plan.roles())
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        refusal = namespaces.why_no_room(
+            len(self.plan.hosts), others=max(len(self.addressing.interfaces), services), allowed=allowed
+        )
+        if refusal:
+            raise NetworkError(refusal)
 
     def _make_namespaces(self) -> None:
         jobs = [

@@ -12,7 +12,7 @@ servers load, what a foreign server loads too, and what people read in the run d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from ipaddress import IPv4Address
 
 from topologies.addressing import Addressing
@@ -20,6 +20,9 @@ from topologies.plan import ROOT, Host, Plan, Zone
 
 SERIAL = 2026010100
 """Zones are made once per run; the serial is fixed so that equal plans give equal files."""
+
+_TIMERS = "14400 3600 1209600 300"
+"""Refresh, retry, expire and negative TTL (s) as registries want them; NOTIFY makes changes quick."""
 
 Record = tuple[str, str, str]
 """Owner without final dot, type, data as it stands in a master file."""
@@ -58,7 +61,8 @@ def zone_files(plan: Plan, addressing: Addressing) -> dict[str, str]:
             contents[zone].append(record)
     for origin in origins:
         _delegate(plan, addressing, origins, origin, contents)
-    return {zone.origin: _text(plan, zone, contents[zone.origin]) for zone in plan.zones}
+    mailed = {domain.name for domain in plan.domains}
+    return {zone.origin: _text(plan, zone, contents[zone.origin], mailed) for zone in plan.zones}
 
 
 def root_hints(plan: Plan, addressing: Addressing) -> str:
@@ -120,15 +124,16 @@ def _glue(
             yield server.fqdn, "A", str(addresses[server.name])
 
 
-def _text(plan: Plan, zone: Zone, records: list[Record]) -> str:
+def _text(plan: Plan, zone: Zone, records: list[Record], mailed: Set[str]) -> str:
     primary = plan.servers_of(zone.origin)[0]
     origin = _absolute(zone.origin)
-    mailbox = f"hostmaster.{zone.origin}." if zone.origin != ROOT else "hostmaster.root-servers.net."
+    # Who is responsible can be written to, by the form of the address at least: a host takes mail too.
+    place = zone.origin if zone.origin in mailed else primary.fqdn
     lines = [
         f"; {plan.name}: derived from the plan",
         f"$ORIGIN {origin}",
         f"$TTL {zone.ttl}",
-        f"{origin} SOA {primary.fqdn}. {mailbox} {SERIAL} 1800 900 604800 300",
+        f"{origin} SOA {primary.fqdn}. hostmaster.{place}. {SERIAL} {_TIMERS}",
     ]
     ordered = sorted(set(records), key=lambda record: (record[0] != zone.origin, *record))
     lines += [f"{_absolute(owner)} {rtype} {data}" for owner, rtype, data in ordered]

@@ -2,16 +2,17 @@
 
 conversations, lookups, smtp      what crossed the wire, protocol by protocol       (captures)
 linking                           sessions that carried the same message, host by host
-reading                           hops, lookups and the end of each journey
-steps                             the same as an account in the letters A to G
+attribution, routes               whose an attempt was that shows no message
+questions, presence               which lookups lie behind a hop
+reading, hops, places, notices    hops, lookups, letters and the end of each journey
 model, document                   what is known of a journey, and its JSON (mailbed.journey/1)
-checks                            what logs and `Received` fields say beside it
+steps, text                       the same as an account in the letters A to G
 """
 
 from __future__ import annotations
 
 from captures.journeys.document import SCHEMA, document
-from captures.journeys.model import Attempt, Check, End, Hop, Journey, Journeys, Place, Reached
+from captures.journeys.model import Attempt, Check, End, Hop, Journey, Journeys, Place, Reached, State
 from captures.journeys.reading import read_journeys
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Place",
     "Reached",
     "SCHEMA",
+    "State",
     "document",
     "read_journeys",
 ]

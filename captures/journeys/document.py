@@ -7,9 +7,10 @@
         first, last               time of the first and the last packet, seconds since 1970; null without
     journeys     one for each message and recipient, in the order of their beginnings
         number                    1, 2, …; `notice` and `about` refer to it
-        message_id, subject       as in the header; "" if there is none
+        message_id, subject       as in the header; "" if there is none. An id that the first server added
+                                  counts
         sender, recipient         reverse-path ("" is the null one) and forward-path, as first given
-        size                      octets of the message as the first server took it
+        size                      octets of the message as its first host sent it; 0 if it never did
         started                   seconds since 1970; every `ms` below counts from it, in milliseconds
         duration_ms               from `started` to `end`
         path                      the hosts that had the message, the sender's own first
@@ -29,7 +30,8 @@
             waited_ms             how long nothing was done for it, since it came or the attempt before;
                                   null at the first hop
             sender, recipients    the envelope: reverse-path, number of forward-paths
-            queue_id, size        at the server; octets of the message, null if it was not sent
+            queue_id, size        at the server; octets of the message in the capture, null if there are none
+            whole                 whether these are all of them: the session may have broken, packets be lost
             reply                 the decisive one: code, text, ms, frame; null if there was none
             dialogue              command, ms, frame, reply of MAIL, RCPT and DATA
             attempt               the connection; null where there was none
@@ -136,6 +138,7 @@ class _Writer:
             "recipients": hop.recipients,
             "queue_id": hop.queue_id,
             "size": hop.size,
+            "whole": hop.whole,
             "reply": self._reply(hop.reply),
             "dialogue": [self._exchange(exchange) for exchange in hop.dialogue],
             "attempt": self._attempt(hop, hop.attempt) if hop.attempt else None,

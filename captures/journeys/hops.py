@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from captures.journeys.linking import Transfer, positive
 from captures.journeys.model import Attempt, Check, End, Hop, Reached, State
 from captures.journeys.places import Places
-from captures.smtp import Exchange, Reply, Session, received_ids
+from captures.smtp import Exchange, Session, received_ids
 
 
 def attempt(session: Session) -> Attempt:
@@ -38,30 +38,13 @@ def _opening(session: Session) -> tuple[Exchange, ...]:
     return tuple(exchange for exchange in session.exchanges if exchange.time_ns < first_ns)
 
 
-def decisive(transfer: Transfer, recipient: str) -> Reply | None:
-    """Return the reply that decided a transfer for one recipient; None if the server never gave one."""
-    transaction = transfer.transaction
-    if transaction is None:
-        return transfer.session.greeting
-    entry = transfer.recipients.get(recipient)
-    said = [transaction.mail, entry.exchange if entry else None]
-    for exchange in said:
-        if exchange is None or exchange.reply is None:
-            return None
-        if not positive(exchange.reply):
-            return exchange.reply
-    if transaction.data and transaction.data.reply and transaction.data.reply.code >= 400:
-        return transaction.data.reply
-    return transaction.reply
-
-
 def reached(transfer: Transfer, recipient: str) -> Reached:
     """Return how a transfer ended for one recipient."""
-    if transfer.transaction is None:
+    if transfer.transaction is None and not positive(transfer.session.greeting):
         return "unreachable"
     if transfer.accepted_for(recipient):
         return "accepted"
-    reply = decisive(transfer, recipient)
+    reply = transfer.decisive(recipient)
     if reply is None or reply.code < 400:
         return "broken"
     return "deferred" if reply.code < 500 else "refused"
@@ -73,15 +56,17 @@ def end(hops: Sequence[Hop], places: Places) -> End:
     if last.accepted and last.server is not None:
         state: State = "delivered" if places.is_recipients(last.server) else "kept"
         return End(state=state, host=last.server.host, time_ns=last.ended_ns, reply=str(last.reply or ""))
-    permanent = last.reached == "refused" or (
+    return End(state=_failed(last), host=last.client.host, time_ns=last.ended_ns, reply=str(last.reply or ""))
+
+
+def _failed(last: Hop) -> State:
+    """How a journey ended whose last hop failed."""
+    if last.reached == "refused" or (
         last.reached == "unroutable" and last.lookups[-1].query.outcome in ("nxdomain", "nodata", "answer")
-    )
-    return End(
-        state="refused" if permanent else "deferred",
-        host=last.client.host,
-        time_ns=last.ended_ns,
-        reply=str(last.reply or ""),
-    )
+    ):
+        return "refused"
+    # Nobody has hung up: what is to come is not in the capture.
+    return "unknown" if last.open else "deferred"
 
 
 def received(hops: Sequence[Hop], taken: Sequence[Transfer]) -> list[Check]:

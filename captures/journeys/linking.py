@@ -6,9 +6,8 @@ Theory of operation. A server that takes a message names it in its reply (`250 �
     ──► corp-hub   250 queued as 4F2A
                    corp-hub ──►   Received: … by corp-hub.example.com with ESMTP id 4F2A
 
-A server that names no id is followed by the Message-ID. A transfer that failed before its data shows neither;
-it belongs to the oldest message of the same envelope that waited at that host, and a connection that failed
-before any envelope to the oldest that waited there: exact with one message in flight at the host.
+A server that names no id is followed by the Message-ID; of several messages that share one, the first to come
+is the first to go on. What shows neither, since it failed before its data, is left to `attribution`.
 
 Nothing is asked of logs, plans or clocks: what comes in are the sessions, in order of time.
 """
@@ -17,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from captures.conversations import Endpoint
@@ -30,7 +29,8 @@ MAIL_PORTS = frozenset({25, 465, 587})
 class Transfer:
     """One attempt to hand over a message; `onward` is what its server then did with it, in order of time.
 
-    `transaction` is None when the session ended before MAIL.
+    `transaction` is None when the session ended before MAIL; then `concerned` are the recipients that it was
+    for. `before` are the attempts that its client had made before this one, if the message came from there.
     """
 
     session: Session
@@ -39,6 +39,8 @@ class Transfer:
     recipients: dict[str, Recipient] = field(default_factory=dict)
     onward: list[Transfer] = field(default_factory=list)
     message_id: str = ""
+    concerned: frozenset[str] = frozenset()
+    before: list[Transfer] = field(default_factory=list)
 
     @property
     def client(self) -> Endpoint:
@@ -64,14 +66,44 @@ class Transfer:
         found = self.recipients.get(recipient)
         return self.accepted and found is not None and positive(found.exchange.reply)
 
+    def concerns(self, recipient: str) -> bool:
+        """It was for that recipient, among others perhaps."""
+        return recipient in (self.recipients if self.transaction else self.concerned)
+
+    def decisive(self, recipient: str) -> Reply | None:
+        """The reply that decided it for one recipient; None if the server never gave one."""
+        if self.transaction is None:
+            return _opening_reply(self.session)
+        entry = self.recipients.get(recipient)
+        for exchange in (self.transaction.mail, entry.exchange if entry else None):
+            if exchange is None or exchange.reply is None or not positive(exchange.reply):
+                return exchange.reply if exchange else None
+        data = self.transaction.data
+        return data.reply if data and negative(data.reply) else self.transaction.reply
+
     def settled_ns(self, recipient: str) -> float:
-        """When the server had passed the message on for that recipient; infinite if it has not."""
-        return min((sent.ended_ns for sent in self.onward if sent.accepted_for(recipient)), default=math.inf)
+        """When the server was done with that recipient: had passed the message on, or been refused for good.
+
+        Infinite if it was not.
+        """
+        return min((sent.ended_ns for sent in self.onward if sent.settles(recipient)), default=math.inf)
+
+    def settles(self, recipient: str) -> bool:
+        """There is nothing left to be tried for that recipient."""
+        if self.transaction is None or recipient not in self.recipients:
+            return False
+        reply = self.decisive(recipient)
+        return self.accepted_for(recipient) or (reply is not None and reply.code >= 500)
 
 
 def positive(reply: Reply | None) -> bool:
     """Return whether a reply says that it was done (2xx)."""
     return reply is not None and 200 <= reply.code < 300
+
+
+def negative(reply: Reply | None) -> bool:
+    """Return whether a reply refuses what was asked, for now or for good (4xx, 5xx)."""
+    return reply is not None and reply.code >= 400
 
 
 def canonical(address: str) -> str:
@@ -80,50 +112,74 @@ def canonical(address: str) -> str:
     return f"{local}{at}{domain.lower()}"
 
 
-def link(sessions: Iterable[Session]) -> tuple[list[Transfer], list[Transfer]]:
-    """Return the transfers that brought each message into the capture, and the sessions that came to nothing.
+def domain(address: str) -> str:
+    """Return the domain of an address, in lower case; "" of the null reverse-path."""
+    return address.rpartition("@")[2].lower()
 
-    Every other transfer is reached from a root by `onward`. What came to nothing, connections that failed
-    before MAIL, is still to be attributed (`adopt`), which takes knowing what its client had looked up.
+
+@dataclass(slots=True)
+class Linked:
+    """What the sessions of a capture come to, each list in order of time.
+
+    `roots` brought each message into the capture; what was then done with it is reached by `onward`. `blind`
+    showed no message: a refusal before the data, or a connection that came to nothing.
     """
-    transfers, failed = _transfers(sessions)
-    transfers.sort(key=lambda transfer: transfer.began_ns)
+
+    roots: list[Transfer]
+    blind: list[Transfer]
+
+
+def link(sessions: Iterable[Session]) -> Linked:
+    """Return the transfers that the sessions attempted, each with what its server then did."""
+    transfers = sorted(_transfers(sessions), key=_began)
     custody = _Custody(transfers)
-    roots = []
-    blind = []
+    linked = Linked([], [])
     for transfer in transfers:
         transaction = transfer.transaction
         if transaction is None or transaction.content is None:
-            blind.append(transfer)
+            linked.blind.append(transfer)
             continue
         parent = custody.of(transfer, transaction.content)
-        if parent is None:
-            roots.append(transfer)
-        else:
-            parent.onward.append(transfer)
-    for transfer in blind:
-        parent = custody.of_envelope(transfer)
-        if parent is None:
-            roots.append(transfer)
-        else:
-            parent.onward.append(transfer)
-            parent.onward.sort(key=lambda sent: sent.began_ns)
-    roots.sort(key=lambda transfer: transfer.began_ns)
-    return roots, failed
+        (linked.roots if parent is None else parent.onward).append(transfer)
+    return linked
 
 
-def _transfers(sessions: Iterable[Session]) -> tuple[list[Transfer], list[Transfer]]:
-    transfers, failed = [], []
+def _began(transfer: Transfer) -> int:
+    return transfer.began_ns
+
+
+def _transfers(sessions: Iterable[Session]) -> Iterator[Transfer]:
     for session in sessions:
         for transaction in session.transactions:
+            if _asks_only(session, transaction):
+                continue
             recipients = {canonical(recipient.address): recipient for recipient in transaction.recipients}
-            transfers.append(Transfer(session, transaction, _end(transaction), recipients))
-        if not session.transactions and session.tls != "sealed":
-            failed.append(Transfer(session, None, session.connection.last_ns))
-    for transfer in transfers:
-        if transfer.transaction and transfer.transaction.content is not None:
-            transfer.message_id = header_field(transfer.transaction.content, "Message-ID") or ""
-    return transfers, failed
+            transfer = Transfer(session, transaction, _end(transaction), recipients)
+            if transaction.content is not None:
+                transfer.message_id = header_field(transaction.content, "Message-ID") or ""
+            yield transfer
+        if not session.transactions and _failed(session):
+            yield Transfer(session, None, session.connection.last_ns)
+
+
+def _asks_only(session: Session, transaction: Transaction) -> bool:
+    """Whether the client went on, or away, with nobody refused: it asked for an address, and had no mail."""
+    left = session.quit or transaction is not session.transactions[-1]
+    said = [transaction.mail, *(recipient.exchange for recipient in transaction.recipients)]
+    return left and transaction.data is None and not any(negative(exchange.reply) for exchange in said)
+
+
+def _failed(session: Session) -> bool:
+    """Whether a session without MAIL was to have one; a client that looks around says good-bye."""
+    if session.tls == "sealed":
+        return False
+    return not (session.quit and positive(session.greeting)) or _opening_reply(session) is not None
+
+
+def _opening_reply(session: Session) -> Reply | None:
+    """The reply that kept a client from saying MAIL, the last one if there are several."""
+    replies = [session.greeting, *(exchange.reply for exchange in session.exchanges)]
+    return next(filter(negative, reversed(replies)), None)
 
 
 def _end(transaction: Transaction) -> int:
@@ -143,7 +199,6 @@ class _Custody:
     def __init__(self, transfers: Sequence[Transfer]) -> None:
         self._by_id: dict[tuple[str, str], Transfer] = {}
         self._by_message: dict[tuple[str, str], list[Transfer]] = defaultdict(list)
-        self._by_envelope: dict[tuple[str, str, str], list[Transfer]] = defaultdict(list)
         for transfer in transfers:
             if not transfer.accepted or transfer.transaction is None:
                 continue
@@ -152,34 +207,29 @@ class _Custody:
                 self._by_id[host, transfer.transaction.queue_id] = transfer
             if transfer.message_id:
                 self._by_message[host, transfer.message_id].append(transfer)
-            for recipient in transfer.recipients:
-                self._by_envelope[host, canonical(transfer.transaction.sender), recipient].append(transfer)
 
     def of(self, transfer: Transfer, content: bytes) -> Transfer | None:
         """Return the transfer by which this one's client got the message."""
         host = transfer.client.host
-        ids = received_ids(content)
-        if ids and ids[0][1]:
-            found = self._by_id.get((host, ids[0][1]))
-            if found is not None and found.ended_ns <= transfer.ended_ns:
+        for depth, (_, queue_id) in enumerate(received_ids(content)):
+            found = self._by_id.get((host, queue_id))
+            if found is None or found.ended_ns > transfer.ended_ns:
+                continue
+            # Below the top it is the client's if that passed the message through a filter of its own.
+            if not depth or found.message_id == transfer.message_id:
                 return found
         earlier = [
             candidate
             for candidate in self._by_message.get((host, transfer.message_id), ())
             if candidate.ended_ns <= transfer.began_ns and candidate is not transfer
         ]
-        return earlier[-1] if earlier else None
+        waiting = (candidate for candidate in earlier if _waits(candidate, transfer))
+        return next(waiting, earlier[-1] if earlier else None)
 
-    def of_envelope(self, transfer: Transfer) -> Transfer | None:
-        """Return the oldest that waited at the client with this envelope."""
-        if transfer.transaction is None:
-            return None
-        sender = canonical(transfer.transaction.sender)
-        for recipient in transfer.recipients:
-            for candidate in self._by_envelope.get((transfer.client.host, sender, recipient), ()):
-                if candidate.ended_ns <= transfer.began_ns < candidate.settled_ns(recipient):
-                    return candidate
-        return None
+
+def _waits(custody: Transfer, transfer: Transfer) -> bool:
+    """Whether the message still waited for one of the recipients when the transfer began."""
+    return any(transfer.began_ns < custody.settled_ns(recipient) for recipient in transfer.recipients)
 
 
 def everything(roots: Iterable[Transfer]) -> list[Transfer]:
@@ -190,4 +240,4 @@ def everything(roots: Iterable[Transfer]) -> list[Transfer]:
         transfer = waiting.pop()
         found.append(transfer)
         waiting += transfer.onward
-    return sorted(found, key=lambda transfer: transfer.began_ns)
+    return sorted(found, key=_began)

@@ -35,8 +35,9 @@ STEPS: dict[Step, str] = {
 Reached = Literal["accepted", "deferred", "refused", "unreachable", "unroutable", "broken"]
 """How a hop ended.
 
-`accepted` (2xx to the end of data), `deferred` (4xx), `refused` (5xx), `unreachable` (no connection or no
-greeting), `unroutable` (DNS named no server to try), `broken` (the session ended without a reply).
+`accepted` (2xx to the end of data), `deferred` (4xx), `refused` (5xx), `unreachable` (no connection, or no
+greeting that welcomes), `unroutable` (DNS named no server to try), `broken` (the session, or the capture,
+ended without a reply).
 """
 
 State = Literal["delivered", "kept", "deferred", "bounced", "refused", "unknown"]
@@ -94,7 +95,8 @@ class Hop:
     long nothing was done before: since the client had the message or, if it tries `again`, since its attempt
     before (None at the submission). `sender` is the reverse-path and `recipients` the number of forward-paths
     of the envelope; `dialogue` holds MAIL, the RCPT of this recipient and DATA with their replies, `reply` is
-    the decisive one; `queue_id` names the message at the server.
+    the decisive one; `queue_id` names the message at the server. `size` is how many octets of the message the
+    capture has, and `whole` whether these are all: a session may break, or the capture lack packets.
     """
 
     step: Step
@@ -113,10 +115,18 @@ class Hop:
     reply: Reply | None = None
     queue_id: str = ""
     size: int | None = None
+    whole: bool = False
 
     @property
     def accepted(self) -> bool:
         return self.reached == "accepted"
+
+    @property
+    def open(self) -> bool:
+        """The session stood without a reply when the capture ended."""
+        attempt = self.attempt
+        standing = attempt is not None and attempt.ended == "open" and attempt.connected_ns is not None
+        return standing and self.reply is None
 
     @property
     def submission(self) -> bool:
@@ -164,10 +174,22 @@ class Journey:
         return self.hops[0].began_ns
 
     @property
+    def whole(self) -> bool:
+        """Whether `size` is that of the whole message: the capture has all of it as it came in."""
+        return any(hop.whole and hop.size == self.size for hop in self.hops)
+
+    @property
     def queued(self) -> tuple[str, str] | None:
-        """The first server, and its queue id for the message; None if it was not taken."""
-        first = self.hops[0]
-        return (first.server.host, first.queue_id) if first.accepted and first.server else None
+        """The first server that took the message, and its queue id there; None if none did."""
+        return next(
+            ((hop.server.host, hop.queue_id) for hop in self.hops if hop.accepted and hop.server), None
+        )
+
+    @property
+    def handed_in(self) -> Hop | None:
+        """The hop by which the sender's own server came to have the message, if the capture shows that."""
+        first = next((hop for hop in self.hops if hop.accepted), None)
+        return first if first and first.step in ("A", "C") else None
 
     @property
     def path(self) -> tuple[str, ...]:

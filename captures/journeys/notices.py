@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from captures.journeys.linking import Transfer, canonical
 from captures.journeys.model import Journey
@@ -29,9 +29,10 @@ def with_notices(journeys: Sequence[Journey], roots: Sequence[Transfer]) -> list
             by_message[journey.message_id].append(journey.number)
     result = list(journeys)
     for notice, root in zip(journeys, roots, strict=True):
-        for number in _reported(root, by_message):
+        reported, names = reports_on(root)
+        for number in (number for message_id in reported for number in by_message[message_id]):
             subject = result[number - 1]
-            if number == notice.number or not _names(root, subject.recipient):
+            if number == notice.number or not _named(subject.recipient, names):
                 continue
             end = dataclasses.replace(subject.end, state="bounced", notice=notice.number)
             result[number - 1] = dataclasses.replace(subject, end=end)
@@ -39,19 +40,18 @@ def with_notices(journeys: Sequence[Journey], roots: Sequence[Transfer]) -> list
     return result
 
 
-def _reported(root: Transfer, by_message: Mapping[str, Sequence[int]]) -> list[int]:
-    """The journeys of the message whose header a notice of failure returns (RFC 3464 §2)."""
+def reports_on(root: Transfer) -> tuple[list[str], frozenset[str]]:
+    """Return the Message-IDs that a notice of failure returns, and for whom it failed (RFC 3464 §2).
+
+    No ids: it is no such notice. No recipients: it does not say for whom.
+    """
     content = root.transaction.content if root.transaction and not root.transaction.sender else None
     if not content or not _FAILED.search(content):
-        return []
+        return [], frozenset()
     returned = {found.decode(errors="replace") for found in _MESSAGE_ID.findall(content)} - {root.message_id}
-    return [number for message_id in sorted(returned) for number in by_message[message_id]]
+    named = (found.decode(errors="replace").strip("<> ") for found in _NAMED_RECIPIENT.findall(content))
+    return sorted(returned), frozenset(map(canonical, named))
 
 
-def _names(root: Transfer, recipient: str) -> bool:
-    content = root.transaction.content if root.transaction else None
-    named = {
-        canonical(found.decode(errors="replace").strip("<> "))
-        for found in _NAMED_RECIPIENT.findall(content or b"")
-    }
-    return not named or canonical(recipient) in named
+def _named(recipient: str, names: frozenset[str]) -> bool:
+    return not names or canonical(recipient) in names

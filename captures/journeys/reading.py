@@ -6,9 +6,9 @@ asked before it connected. Here both become hops:
     message taken by H ──── lookups of H, connection, transaction ──── next server
                        waited                   hop
 
-What a host asked while it had the message counts to the hop that followed: everything, if no other message
-was at that host then, and otherwise what led to the address that it connected to. A connection that came to
-nothing goes to the message that waited there, the oldest one if there were several.
+What a host asked while it had the message counts to the hop that followed, if it led to the address that the
+host connected to; what it asked in vain does, too, if no other message was there. Attempts that show no
+message are given to one that waited (attribution).
 
 The letter of a hop follows from names alone (places).
 """
@@ -20,20 +20,19 @@ from collections.abc import Iterable, Sequence
 
 from captures.conversations import read_conversations
 from captures.garbage import no_garbage_collection
-from captures.journeys.hops import attempt, decisive, end, reached, received
-from captures.journeys.linking import MAIL_PORTS, Transfer, everything, link
+from captures.journeys.attribution import attribute
+from captures.journeys.hops import attempt, end, reached, received
+from captures.journeys.linking import MAIL_PORTS, Transfer, domain, everything, link
 from captures.journeys.model import Hop, Journey, Journeys
 from captures.journeys.notices import with_notices
 from captures.journeys.places import Places, name_of, place
 from captures.journeys.presence import Presence
-from captures.journeys.questions import Questions, answers
+from captures.journeys.questions import Questions, leads_nowhere
+from captures.journeys.routes import LOOKED_UP_WITHIN_NS
 from captures.lookups import Lookup, read_lookups
 from captures.pcapng import Reader
 from captures.smtp import Session, header_field, read_session
 from captures.tls import Secrets
-
-_LOOKED_UP_WITHIN_NS = 60_000_000_000
-"""A program that connects has looked the server up a moment ago; what is older belongs to something else."""
 
 
 def read_journeys(reader: Reader) -> Journeys:
@@ -58,8 +57,8 @@ def _read(reader: Reader) -> Journeys:
         packets=wire.packets,
         dropped=wire.dropped,
         cut=wire.cut,
-        first_ns=wire.first_ns,
-        last_ns=wire.last_ns,
+        first_ns=wire.first_ns if wire.packets else None,
+        last_ns=wire.last_ns if wire.packets else None,
     )
 
 
@@ -73,9 +72,8 @@ class _Book:
 
     def __init__(self, sessions: Sequence[Session], lookups: Iterable[Lookup]) -> None:
         self._questions = Questions(lookups)
-        self._roots, failed = link(sessions)
+        self._roots = attribute(link(sessions), self._questions)
         self._presence = Presence(everything(self._roots))
-        self._adopt(failed)
 
     def journeys(self) -> list[Journey]:
         """Return the journeys, numbered from 1, each notice with the journey it reports on."""
@@ -87,32 +85,18 @@ class _Book:
         ]
         return with_notices(told, [root for root, _ in found])
 
-    def _adopt(self, failed: Iterable[Transfer]) -> None:
-        """Give each connection that came to nothing to the message that it was made for."""
-        for transfer in failed:
-            at = [
-                custody
-                for custody in self._presence.at(transfer.client.host)
-                if custody.ended_ns <= transfer.began_ns < self._presence.left_ns(custody)
-            ]
-            if at:
-                at[0].onward.append(transfer)
-                at[0].onward.sort(key=lambda sent: sent.began_ns)
-
     def _journey(self, number: int, root: Transfer, recipient: str) -> Journey:
         hops: list[Hop] = []
         places = Places(root, recipient)
-        transfer: Transfer | None = root
         custody: Transfer | None = None
         taken: list[Transfer] = []
-        while transfer is not None:
+        tried = [*(sent for sent in root.before if sent.concerns(recipient)), root]
+        while tried:
+            transfer, *tried = tried
             hops.append(self._hop(transfer, custody, recipient, places, hops))
             if hops[-1].accepted:
-                custody, tried = transfer, [sent for sent in transfer.onward if _concerns(sent, recipient)]
+                custody, tried = transfer, [sent for sent in transfer.onward if sent.concerns(recipient)]
                 taken.append(custody)
-            else:
-                tried = tried[1:] if custody else []
-            transfer = tried[0] if tried else None
         if hops[-1].accepted and custody is not None:
             lost = self._unroutable(custody, recipient, places)
             if lost is not None:
@@ -139,7 +123,7 @@ class _Book:
         places: Places,
         before: Sequence[Hop],
     ) -> Hop:
-        lookups = self._lookups(transfer, custody, before)
+        lookups = self._lookups(transfer, custody, recipient, before)
         began = min([transfer.began_ns, *(lookup.query.time_ns for lookup in lookups)])
         transaction = transfer.transaction
         entry = transfer.recipients.get(recipient)
@@ -158,32 +142,44 @@ class _Book:
             sender=transaction.sender if transaction else "",
             recipients=len(transfer.recipients),
             dialogue=tuple(exchange for exchange in said if exchange),
-            reply=decisive(transfer, recipient),
+            reply=transfer.decisive(recipient),
             queue_id=transaction.queue_id
             if transaction and entry and transfer.accepted_for(recipient)
             else "",
             size=len(transaction.content) if transaction and transaction.content is not None else None,
+            whole=transaction is not None and transaction.complete,
         )
 
-    def _lookups(self, transfer: Transfer, custody: Transfer | None, before: Sequence[Hop]) -> list[Lookup]:
+    def _lookups(
+        self, transfer: Transfer, custody: Transfer | None, recipient: str, before: Sequence[Hop]
+    ) -> list[Lookup]:
         """What was asked for this hop: since the message was there, or since the hop before was tried."""
-        client, server = transfer.client, transfer.server
-        until = transfer.began_ns
-        if custody is None:
-            return self._questions.leading_to(
-                client.address, server.address, until - _LOOKED_UP_WITHIN_NS, until
+        host, address, until = transfer.client.host, transfer.server.address, transfer.began_ns
+        since = custody.ended_ns if custody else until - LOOKED_UP_WITHIN_NS
+        if before and before[-1].client.host == host and before[-1].attempt:
+            since = max(since, before[-1].attempt.opened_ns)
+        own = self._questions.leading_to(host, address, since, until)
+        if custody is None or not self._presence.alone(custody, until):
+            return own
+        others = self._for_others(custody, recipient)
+        asked = self._questions.for_attempt(host, address, since, until, domain=domain(recipient))
+        return [each for each in asked if id(each) not in others or any(each is one for one in own)]
+
+    def _for_others(self, custody: Transfer, recipient: str) -> set[int]:
+        """The lookups for the message's recipients elsewhere, by identity."""
+        return {
+            id(lookup)
+            for sent in custody.onward
+            if not sent.concerns(recipient)
+            for lookup in self._questions.leading_to(
+                sent.client.host, sent.server.address, custody.ended_ns, sent.began_ns
             )
-        since = custody.ended_ns
-        if before and before[-1].client.host == client.host:
-            since = before[-1].attempt.opened_ns if before[-1].attempt else since
-        if self._presence.alone(custody, until):
-            return self._questions.between(client.address, since, until)
-        return self._questions.leading_to(client.address, server.address, since, until)
+        }
 
     def _unroutable(self, custody: Transfer, recipient: str, places: Places) -> Hop | None:
         """The hop that could not be tried, since DNS named no server; None if nothing was asked in vain."""
         server = custody.server
-        asked = self._in_vain(custody, recipient.rpartition("@")[2])
+        asked = self._in_vain(custody, domain(recipient))
         if not asked:
             return None
         last = asked[-1].query
@@ -199,18 +195,16 @@ class _Book:
             lookups=tuple(asked),
         )
 
-    def _in_vain(self, custody: Transfer, domain: str) -> list[Lookup]:
-        """The lookups for a message up to those that failed; what is asked later is for its notice."""
-        client, since = custody.server.address, custody.ended_ns
-        asked: list[Lookup] = []
-        for lookup in self._questions.between(client, since, math.inf):
-            if not self._presence.alone(custody, lookup.query.time_ns):
-                break
-            if asked and not answers(asked[-1]) and lookup.query.name != domain:
-                break
-            asked.append(lookup)
-        asked = asked or self._questions.named(client, domain, since)
-        return asked if asked and not answers(asked[-1]) else []
+    def _in_vain(self, custody: Transfer, place: str) -> list[Lookup]:
+        """The lookups for a message to that domain, if they led nowhere."""
+        host, since = custody.server.host, custody.ended_ns
+        until = self._presence.alone_until(custody)
+        if self._presence.alone(custody, since) and (
+            asked := self._questions.in_vain(host, since, until, domain=place)
+        ):
+            return asked
+        asked = self._questions.exchangers_of(host, place, since, math.inf)
+        return asked if asked and leads_nowhere(asked[-1]) else []
 
 
 def _again(transfer: Transfer, before: Sequence[Hop]) -> bool:
@@ -220,17 +214,12 @@ def _again(transfer: Transfer, before: Sequence[Hop]) -> bool:
 
 def _waited_ns(began_ns: int, custody: Transfer | None, before: Sequence[Hop]) -> int | None:
     """How long nothing was done for the message: since it came, or since the attempt before."""
-    if custody is None:
+    if not before:
         return None
-    since = custody.ended_ns if before[-1].accepted else before[-1].ended_ns
+    since = custody.ended_ns if custody and before[-1].accepted else before[-1].ended_ns
     return max(0, began_ns - since)
 
 
 def _given_message_id(root: Transfer) -> str:
     """The Message-ID that the first server added to a message without one (RFC 6409 §8.2)."""
     return next((sent.message_id for sent in root.onward if sent.message_id), "")
-
-
-def _concerns(transfer: Transfer, recipient: str) -> bool:
-    """A connection that failed before the envelope was for all of the message's recipients."""
-    return transfer.transaction is None or recipient in transfer.recipients

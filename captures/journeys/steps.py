@@ -5,7 +5,7 @@ Theory of operation. A hop becomes up to four kinds of step, told by the host th
     D    how long the message had waited there       (all hops but the first)
     x    each lookup, with every server that was asked
     x    the session with the next server, and what was said about this recipient
-    B    the first server has the message
+    B    the sender's server has the message
 
 `x` is the hop's own letter. The last step says how it ended: G if that was in the recipient's mailbox.
 """
@@ -47,11 +47,9 @@ class Told:
 def steps(journey: Journey, *, run: str = "") -> list[Told]:
     """Return the account of a journey, in the order of its hops; the mailbox's file lies below `run`."""
     told: list[Told] = []
-    first = True
     for hop in journey.hops:
         told += _hop(hop)
-        if hop.accepted and hop.server and first:
-            first = False
+        if hop is journey.handed_in:
             told.append(_accepted(hop))
     told.append(_end(journey, run))
     return told
@@ -129,7 +127,7 @@ def _session(hop: Hop) -> Told:
         letter=hop.step,
         time_ns=hop.began_ns if not hop.lookups else max(hop.began_ns, attempt.opened_ns),
         host=hop.client.host,
-        text=text + _OUTCOMES[hop.reached],
+        text=text + (": no reply by the end of the capture" if hop.open else _OUTCOMES[hop.reached]),
         lines=tuple(_dialogue(hop)),
         good=hop.accepted,
         about=hop,
@@ -150,6 +148,9 @@ def _dialogue(hop: Hop) -> Iterator[Line]:
         }.get(attempt.ended, "no greeting")
         yield ("connection", str(attempt.greeting) if attempt.greeting else said)
         return
+    if not hop.dialogue:
+        yield ("session", f"ended before MAIL  {hop.reply or 'no reply'}")
+        return
     for exchange in hop.dialogue:
         verb = exchange.command[:4].upper()
         stopped = exchange.reply is None or exchange.reply.code >= 400
@@ -162,7 +163,7 @@ def _dialogue(hop: Hop) -> Iterator[Line]:
         if stopped:
             return
     if hop.size is not None:
-        yield ("message", f"{hop.size:,} bytes  {hop.reply or 'no reply'}")
+        yield ("message", f"{hop.size:,} bytes{'' if hop.whole else ' of it'}  {hop.reply or 'no reply'}")
 
 
 def _argument(command: str) -> str:

@@ -30,7 +30,8 @@ def heading(journey: Journey) -> str:
     sender = journey.sender or "<>"
     subject = f": {journey.subject}" if journey.subject else ""
     about = f", which reports on journey {journey.about}" if journey.about is not None else ""
-    return f"{journey.number}. {sender} → {journey.recipient}{subject}, {journey.size:,} bytes{about}"
+    size = f"{'' if journey.whole else 'at least '}{journey.size:,} bytes"
+    return f"{journey.number}. {sender} → {journey.recipient}{subject}, {size}{about}"
 
 
 def _step(told: Told, start_ns: int, width: int, brief: bool, letter: Style, bad: Style) -> list[str]:

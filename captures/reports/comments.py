@@ -44,10 +44,8 @@ def comments(found: Journeys) -> dict[int, str]:
     """Return a comment for each packet that a journey names, by frame number."""
     remarks: dict[int, dict[_Remark, None]] = {}
     for journey in found.journeys:
-        accepted = False
         for hop in journey.hops:
-            first, accepted = not accepted, accepted or hop.accepted
-            for frame, remark in _hop(hop, takes_over="B" if first and hop.accepted else hop.step):
+            for frame, remark in _hop(hop, takes_over="B" if hop is journey.handed_in else hop.step):
                 if frame:
                     remarks.setdefault(frame, {})[remark] = None
     return {frame: _comment(remarks[frame]) for frame in sorted(remarks)}

@@ -124,7 +124,6 @@ class _Drawing:
         return self.columns[place.host].x
 
     def _rows(self) -> Iterator[Row]:
-        first = True
         for number, hop in enumerate(self.journey.hops, 1):
             href = f"{self.anchor}-h{number}"
             if hop.waited_ns is not None and not (hop.again and hop.waited_ns < AT_ONCE_NS):
@@ -133,8 +132,7 @@ class _Drawing:
                 yield self._lookup(hop, lookup, f"{href}-l{index}")
             if hop.server is not None:
                 yield self._transfer(hop, hop.server, href)
-                if hop.accepted and first:
-                    first = False
+                if hop is self.journey.handed_in:
                     label = f"accepted as {hop.queue_id}" if hop.queue_id else "accepted"
                     x = self._x(hop.server)
                     yield Row(kind="accepted", time_ns=hop.ended_ns, letter="B", x=x, label=label)
@@ -237,7 +235,7 @@ class _Drawing:
     def _described(self) -> str:
         path = ", then ".join(self.journey.path)
         tried = [hop for hop in self.journey.hops if not hop.accepted]
-        failed = f" {len(tried)} attempts failed." if tried else ""
+        failed = f" {len(tried)} {'attempt' if len(tried) == 1 else 'attempts'} failed." if tried else ""
         return f"The message went from {path}. It ended as {self.journey.end.state}.{failed}"
 
 

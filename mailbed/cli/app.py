@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mailbed.cli import cleaning, diagnosis, faults, journey, labs, output, programs, run, send
+from mailbed.cli import cache, cleaning, diagnosis, faults, journey, labs, output, programs, run, send, zones
 from mailbed.cli.arguments import Group, Verb
 from mailbed.cli.options import examples, need_verb
 from mailbed.errors import MailbedError
@@ -53,6 +53,8 @@ app.command("exec", cls=Verb, epilog=examples(*programs.EXAMPLES), context_setti
     programs.exec_
 )
 app.add_typer(faults.app, name="fault", epilog=examples(*faults.EXAMPLES))
+app.add_typer(cache.app, name="cache", epilog=examples(*cache.EXAMPLES))
+app.add_typer(zones.app, name="zone", epilog=examples(*zones.EXAMPLES))
 app.command("clean", cls=Verb, epilog=examples(*cleaning.EXAMPLES))(cleaning.clean)
 
 

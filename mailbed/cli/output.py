@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ import typer
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Choice:
@@ -63,8 +66,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
         _draw(headings, rows)
         return
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    for row in (headings, *rows):
+    # The stream would take the colours out later, when the columns have their widths.
+    plain = [[_STYLE.sub("", cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    for row in plain:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         say(line.rstrip())
 

@@ -20,6 +20,16 @@ def hosts(plan: Plan, pattern: str) -> list[str]:
     return _matching(names, pattern, f"host {pattern} in {plan.name}")
 
 
+def resolvers(plan: Plan, pattern: str) -> list[str]:
+    """Return the hosts with a resolver that a pattern means. Raises: UsageError if it means none."""
+    having = [host.name for host, role in plan.roles() if role.kind == "resolver"]
+    found = [name for name in hosts(plan, pattern) if name in having]
+    if not found:
+        there = ", ".join(having) or "none"
+        raise UsageError(f"no host {pattern} in {plan.name} has a resolver; those that have: {there}")
+    return found
+
+
 def fault_targets(plan: Plan, kind: str, arguments: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the targets that the arguments of `fault add KIND` mean, patterns filled in.
 

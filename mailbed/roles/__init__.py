@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mailbed.errors import UsageError
-from mailbed.roles import built_in, command, nsd
+from mailbed.roles import bind, built_in, command, nsd, unbound
 from mailbed.roles.service import Service, World
 from topologies.plan import Host, Plan, Role
 
@@ -21,8 +21,11 @@ Implementation = Callable[[World, Host, Any], Service]
 
 IMPLEMENTATIONS: dict[tuple[str, str], Implementation] = {
     ("name-server", "built-in"): built_in.name_server,
+    ("name-server", "bind"): bind.name_server,
     ("name-server", "nsd"): nsd.name_server,
     ("resolver", "built-in"): built_in.resolver,
+    ("resolver", "bind"): bind.resolver,
+    ("resolver", "unbound"): unbound.resolver,
     ("mail-server", "built-in"): built_in.mail_server,
     ("mail-client", "built-in"): built_in.mail_client,
     ("command", "built-in"): command.command,

@@ -6,6 +6,7 @@ from typing import Any
 
 import tomli_w
 
+from mailbed.roles import peers
 from mailbed.roles.service import Service, World
 from topologies.plan import ROOT, Host, MailClient, MailServer, NameServer, Resolver
 
@@ -13,7 +14,16 @@ from topologies.plan import ROOT, Host, MailClient, MailServer, NameServer, Reso
 def name_server(world: World, host: Host, role: NameServer) -> Service:
     """Return an authoritative server for the role's zones."""
     files = zone_files(world, role)
-    config = {"zones": {origin: zone_path(origin) for origin in role.zones}}
+    config = {
+        "nsid": host.name,
+        "seed": world.seed,
+        "host": host.name,
+        "time_scale": world.time_scale,
+        "zones": {origin: zone_path(origin) for origin in role.zones},
+        "primaries": peers.primaries(world, role),
+        "secondaries": peers.secondaries(world, host, role),
+        "known": peers.known(world, host, role),
+    }
     return Service(
         host=host.name,
         role=role.kind,
@@ -29,7 +39,7 @@ def zone_path(origin: str) -> str:
 
 
 def zone_files(world: World, role: NameServer) -> dict[str, str]:
-    """Return the master files of the role's zones, by path."""
+    """Return the master files of the role's zones, by path: a secondary has a copy from the start."""
     return {zone_path(origin): world.zones[origin] for origin in role.zones}
 
 

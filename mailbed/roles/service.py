@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from topologies import zonedata
+from topologies import hierarchy, zonedata
 from topologies.addressing import Addressing, assign
-from topologies.plan import Domain, Host, Plan
+from topologies.plan import ROOT, Domain, Host, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,12 @@ class World:
     def hints(self) -> str:
         """The root hints file."""
         return zonedata.root_hints(self.plan, self.addressing)
+
+    @cached_property
+    def has_real_roots(self) -> bool:
+        """Whether the root servers that the world knows are all there, at the addresses they have there."""
+        here = {(server.fqdn, self.addresses[server.name]) for server in self.plan.servers_of(ROOT)}
+        return all((f"{letter}.root-servers.net", at) in here for letter, at in hierarchy.ROOTS.items())
 
     @cached_property
     def domains(self) -> dict[str, Domain]:

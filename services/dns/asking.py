@@ -3,8 +3,9 @@
 Theory of operation. A reply is believed if it comes from the address that was asked, to the port that
 asked, with the id of the query, its question, and the question's letters in the same case (0x20): an
 attacker who cannot see the query has to guess all of these (RFC 5452). The edge takes care of addresses
-and ports, `judge` of the rest. A server that answers with the letters in another case need not be an
-attacker; it is asked again over TCP, where nobody can guess.
+and ports, `judge` of the rest; what fails is dropped, and the right one is waited for. If all that came was
+one with the letters in another case, the server need not be under attack, it may be one that keeps no case:
+it is asked again over TCP, where nobody can guess.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from enum import Enum
 
 from services.dns import message, names
 from services.dns.names import Name
+
+_KIND = 0xF8  # in a header's third octet: QR and the opcode
+_RESPONSE = 0x80  # to a QUERY
 
 
 class Failure(Enum):
@@ -42,16 +46,18 @@ class Ask:
     def judge(self, reply: bytes) -> bool | Failure:
         """Tell whether `reply` answers this query; SPELLING if only the letters' case differs."""
         end = self._end_of_question()
-        if len(reply) < 12 or reply[:2] != self.packet[:2] or not reply[2] & 0x80:
+        if len(reply) < 12 or reply[:2] != self.packet[:2] or reply[2] & _KIND != _RESPONSE:
             return False
         if reply[4:6] == b"\0\0":
             # Servers that refuse to read a query may leave out its question.
             return reply[3] & 0xF not in (names.NOERROR, names.NXDOMAIN)
+        if reply[4:6] != b"\0\1":
+            return False
         if reply[12:end] == self.packet[12:end]:
             return True
-        if reply[12:end].lower() == self.packet[12:end].lower() and not self.stream:
-            return Failure.SPELLING
-        return False
+        if reply[12:end].lower() != self.packet[12:end].lower():
+            return False
+        return self.stream or Failure.SPELLING
 
     def unspelled(self, reply: bytes) -> bytes:
         """Return the reply with its question in lower case, and so all that points into it."""

@@ -2,7 +2,7 @@
 
 Theory of operation. Each query by UDP has a socket of its own, connected to the server, so that the
 kernel drops what others send and reports ICMP errors at once (a closed port, no route) instead of at the
-time-out.
+time-out. What comes from the right place and is not the reply is dropped, and the reply waited for.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ _LARGEST = 65535
 
 async def exchange(ask: Ask, port: int) -> bytes | Failure:
     """Return the reply to the query, or why there is none; waits at most its time-out."""
+    dropped: set[Failure] = set()
     try:
         async with asyncio.timeout(ask.timeout_s):
-            return await (_by_tcp(ask, port) if ask.stream else _by_udp(ask, port))
+            return await (_by_tcp(ask, port) if ask.stream else _by_udp(ask, port, dropped))
     except TimeoutError:
-        return Failure.TIMEOUT
+        return dropped.pop() if dropped else Failure.TIMEOUT
     except (asyncio.IncompleteReadError, OSError):
         # Whatever else goes wrong, here or on the way, another server or another time may do better.
         return Failure.UNREACHABLE
 
 
-async def _by_udp(ask: Ask, port: int) -> bytes | Failure:
+async def _by_udp(ask: Ask, port: int, dropped: set[Failure]) -> bytes:
+    """Return the reply; what was nearly one goes into `dropped`."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.setblocking(False)
@@ -37,8 +39,10 @@ async def _by_udp(ask: Ask, port: int) -> bytes | Failure:
         while True:
             reply = await loop.sock_recv(udp, _LARGEST)
             verdict = ask.judge(reply)
-            if verdict is not False:
-                return reply if verdict is True else verdict
+            if verdict is True:
+                return reply
+            if isinstance(verdict, Failure):
+                dropped.add(verdict)
 
 
 def _bind(udp: socket.socket, source_port: int) -> None:
@@ -49,7 +53,7 @@ def _bind(udp: socket.socket, source_port: int) -> None:
         udp.bind(("", 0))
 
 
-async def _by_tcp(ask: Ask, port: int) -> bytes | Failure:
+async def _by_tcp(ask: Ask, port: int) -> bytes:
     reader, writer = await asyncio.open_connection(ask.address, port, family=socket.AF_INET)
     try:
         writer.write(len(ask.packet).to_bytes(2, "big") + ask.packet)

@@ -5,25 +5,27 @@ them. An entry is a directive or a record:
 
     $ORIGIN name            what relative names are completed with, and what @ stands for
     $TTL time               for records that name none (RFC 2308 §4)
+    $INCLUDE file [name]    the entries of another file, with that origin; then origin and owner are as before
     [owner] [TTL] [class] type data...      a line that starts with a blank has the last owner
 
-Times may carry units (`1h30m`). Data of other types are written as `\\# length hex` (RFC 3597 §5). What is
-not understood is an error that names the file and the line; nothing is skipped in silence.
+Times may carry units (`1h30m`). The types are in `fields` and `structured`; data of any type may be written
+as `\\# LENGTH HEX` (RFC 3597 §5). What is not understood is an error that names the file and the line;
+nothing is skipped in silence.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, NoReturn
 
 import dnslib
 
-from services.dns import names
+from services.dns import fields, names, structured
+from services.dns.fields import Word, Words
 from services.dns.names import Name
+from services.dns.records import rdata
 from services.errors import ConfigError
 
 _TOKEN = re.compile(
@@ -31,20 +33,22 @@ _TOKEN = re.compile(
       | "(?P<quoted>(?:\\.|[^"\\\n])*)" | (?P<word>(?:\\.|[^\s;()"\\])+)""",
     re.VERBOSE,
 )
-_TIME = re.compile(r"(?:\d+[wdhms])+", re.IGNORECASE)
-_UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-_MAX_TTL = 2**31 - 1  # RFC 2181 §8
+_FORMATS = fields.FORMATS | structured.FORMATS
+_MAX_INCLUDED = 10
+_CLASSES = ("IN", "CLASS1")
+_OTHER_CLASSES = ("CH", "HS", "CS", "NONE", "ANY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One record of a master file; `owner` is in lower case, `line` counts from 1."""
+    """One record of a master file; `owner` is in lower case, `line` counts from 1 in the file `source`."""
 
     owner: Name
     ttl: int
     rtype: int
     rdata: dnslib.RD
     line: int
+    source: str = ""
 
 
 def read(path: Path, origin: Name) -> list[Record]:
@@ -52,52 +56,50 @@ def read(path: Path, origin: Name) -> list[Record]:
 
     Raises: ConfigError: the file cannot be read, or a line is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}") from error
-    return parse(text, origin, source=str(path))
+    return parse(_text(path), origin, source=str(path), directory=path.parent)
 
 
-def parse(text: str, origin: Name, *, source: str) -> list[Record]:
-    """Return the records of `text`; `source` is what errors call it.
+def parse(text: str, origin: Name, *, source: str, directory: Path = Path()) -> list[Record]:
+    """Return the records of `text`; `source` is what errors call it, included files are in `directory`.
 
     Raises: ConfigError.
     """
-    reader = _Reader(origin)
-    records = []
-    for entry in _entries(text, source):
-        try:
-            record = reader.read(entry)
-        except (ValueError, dnslib.DNSError) as error:
-            raise ConfigError(f"{source}:{entry.line}: {error}") from error
-        if record is not None:
-            records.append(record)
-    return records
+    return list(_Reader(origin).records(text, source, directory))
+
+
+def _text(path: Path) -> str:
+    try:
+        # Comments and strings may be in any encoding; their octets are kept.
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
 
 
 @dataclass(slots=True)
 class _Entry:
     line: int
     blank_owner: bool
-    tokens: list[str]
+    words: list[Word]
 
 
 def _entries(text: str, source: str) -> Iterator[_Entry]:
     """Yield what stands on one line, or between parentheses on several."""
     entry: _Entry | None = None
     depth = 0
+    before = ""
     for kind, value, line in _tokens(text, source):
         if entry is None:
             entry = _Entry(line, kind == "blank", [])
         if kind in ("quoted", "word"):
-            entry.tokens.append(value)
+            entry.words.append(
+                Word(value, is_quoted=kind == "quoted", is_joined=before in ("quoted", "word"))
+            )
         depth += (kind == "open") - (kind == "close")
+        before = kind
         if depth < 0:
             raise ConfigError(f"{source}:{line}: ) without (")
         if kind == "newline" and not depth:
-            if entry.tokens:
+            if entry.words:
                 yield entry
             entry = None
     if entry is not None:
@@ -125,41 +127,80 @@ class _Reader:
         self._owner: Name | None = None
         self._default_ttl: int | None = None
         self._last_ttl: int | None = None
+        self._depth = 0
 
-    def read(self, entry: _Entry) -> Record | None:
-        if entry.tokens[0].startswith("$") and not entry.blank_owner:
-            self._directive(*entry.tokens)
-            return None
-        tokens = list(entry.tokens)
+    def records(self, text: str, source: str, directory: Path) -> Iterator[Record]:
+        """Yield the records of a text and of the files that it includes."""
+        for entry in _entries(text, source):
+            try:
+                if entry.words[0].startswith("$") and not entry.blank_owner:
+                    included = self._directive(*entry.words)
+                    if included is not None:
+                        yield from self._include(directory / included[0], included[1])
+                else:
+                    yield self._record(entry, source)
+            except (ValueError, dnslib.DNSError) as error:
+                raise ConfigError(f"{source}:{entry.line}: {error}") from error
+
+    def _record(self, entry: _Entry, source: str) -> Record:
+        words = list(entry.words)
         if not entry.blank_owner:
-            self._owner = names.lower(_name(tokens.pop(0), self._origin))
+            self._owner = names.lower(self._name(words.pop(0)))
         if self._owner is None:
             raise ValueError("the first record names no owner")
-        ttl = self._ttl_and_class(tokens)
-        if not tokens:
+        ttl = self._ttl_and_class(words)
+        if not words:
             raise ValueError("the record has no type")
-        rtype, rdata = _data(tokens.pop(0), tokens, self._origin)
-        return Record(owner=self._owner, ttl=ttl, rtype=rtype, rdata=rdata, line=entry.line)
+        rtype, data = _data(words.pop(0), words, self._origin)
+        return Record(owner=self._owner, ttl=ttl, rtype=rtype, rdata=data, line=entry.line, source=source)
 
-    def _directive(self, directive: str, *arguments: str) -> None:
-        if len(arguments) != 1:
-            raise ValueError(f"{directive} takes one argument")
-        match directive.upper():
-            case "$ORIGIN":
-                self._origin = names.lower(_name(arguments[0], self._origin))
-            case "$TTL":
-                self._default_ttl = _time(arguments[0])
+    def _directive(self, directive: Word, *arguments: Word) -> tuple[str, Name] | None:
+        """Follow a directive; return file and origin if it includes one."""
+        match directive.upper(), arguments:
+            case "$ORIGIN", (name,):
+                self._origin = names.lower(self._name(name))
+            case "$TTL", (time,):
+                self._default_ttl = fields.time(time)
+            case "$INCLUDE", (path,):
+                return str(path), self._origin
+            case "$INCLUDE", (path, origin):
+                return str(path), names.lower(self._name(origin))
+            case (("$ORIGIN" | "$TTL" | "$INCLUDE"), _):
+                raise ValueError(
+                    f"{directive} takes one argument{', or two' * directive.upper().endswith('E')}"
+                )
             case _:
-                raise ValueError(f"{directive} is not supported; $ORIGIN and $TTL are")
+                raise ValueError(f"{directive} is not supported; $ORIGIN, $TTL and $INCLUDE are")
+        return None
 
-    def _ttl_and_class(self, tokens: list[str]) -> int:
-        """Take the TTL and the class, in either order, off the tokens (RFC 1035 §5.1)."""
+    def _include(self, path: Path, origin: Name) -> Iterator[Record]:
+        if self._depth == _MAX_INCLUDED:
+            raise ValueError(f"files include each other more than {_MAX_INCLUDED} deep")
+        before = self._origin, self._owner
+        self._origin, self._depth = origin, self._depth + 1
+        try:
+            text = _text(path)
+        except ConfigError as error:
+            raise ValueError(f"$INCLUDE: {error}") from error
+        yield from self.records(text, str(path), path.parent)
+        self._depth -= 1
+        self._origin, self._owner = before
+
+    def _name(self, word: Word) -> Name:
+        if word == "@" and not word.is_quoted:
+            return self._origin
+        return names.from_text(word, self._origin)
+
+    def _ttl_and_class(self, words: list[Word]) -> int:
+        """Take the TTL and the class, in either order, off the words (RFC 1035 §5.1)."""
         explicit: int | None = None
+        has_class = False
         for _ in range(2):
-            if tokens and _is_time(tokens[0]) and explicit is None:
-                explicit = _time(tokens.pop(0))
-            elif tokens and tokens[0].upper() == "IN":
-                del tokens[0]
+            if words and fields.is_time(words[0]) and explicit is None:
+                explicit = fields.time(words.pop(0))
+            elif words and words[0].upper() in _CLASSES and not has_class:
+                has_class = True
+                del words[0]
         if explicit is not None:
             self._last_ttl = explicit
             return explicit
@@ -169,116 +210,34 @@ class _Reader:
         return ttl
 
 
-def _name(text: str, origin: Name) -> Name:
-    return origin if text == "@" else names.from_text(text, origin)
-
-
-def _is_time(text: str) -> bool:
-    return text.isdecimal() or _TIME.fullmatch(text) is not None
-
-
-def _time(text: str) -> int:
-    """Return seconds for `3600`, `1h` or `1h30m` (units as in BIND's master files)."""
-    if not _is_time(text):
-        raise ValueError(f"{text!r} is no time; write seconds or 1w2d3h4m5s")
-    if text.isdecimal():
-        seconds = int(text)
-    else:
-        seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)(\D)", text.lower()))
-    if seconds > _MAX_TTL:
-        raise ValueError(f"{text} seconds is above {_MAX_TTL}")
-    return seconds
-
-
-def _number(limit: int) -> Callable[[str, Name], int]:
-    def number(text: str, origin: Name) -> int:  # noqa: ARG001 -- every field is read with the same arguments
-        if not text.isdecimal() or int(text) > limit:
-            raise ValueError(f"{text!r} is no number from 0 to {limit}")
-        return int(text)
-
-    return number
-
-
-def _label(text: str, origin: Name) -> dnslib.DNSLabel:
-    return dnslib.DNSLabel(_name(text, origin))
-
-
-def _octets(text: str, origin: Name) -> bytes:  # noqa: ARG001 -- every field is read with the same arguments
-    octets = names.unescape(text.encode())
-    if len(octets) > 255:
-        raise ValueError("a string is above 255 octets; write it as several")
-    return octets
-
-
-def _ipv4(text: str, origin: Name) -> tuple[int, ...]:  # noqa: ARG001 -- likewise
-    try:
-        return tuple(IPv4Address(text).packed)
-    except AddressValueError:
-        raise ValueError(f"{text!r} is no IPv4 address") from None
-
-
-def _ipv6(text: str, origin: Name) -> tuple[int, ...]:  # noqa: ARG001 -- likewise
-    try:
-        return tuple(IPv6Address(text).packed)
-    except AddressValueError:
-        raise ValueError(f"{text!r} is no IPv6 address") from None
-
-
-def _seconds(text: str, origin: Name) -> int:  # noqa: ARG001 -- likewise
-    return _time(text)
-
-
-def _caa(flags: int, tag: bytes, value: bytes) -> dnslib.CAA:
-    return dnslib.CAA(flags, tag.decode("ascii"), value.decode())
-
-
-_U8, _U16, _U32 = _number(0xFF), _number(0xFFFF), _number(0xFFFFFFFF)
-_Field = Callable[[str, Name], Any]
-
-# Each type: how its fields are read, in the order of the text, and what is made of them.
-_FORMATS: dict[str, tuple[tuple[_Field, ...], Callable[..., dnslib.RD]]] = {
-    "A": ((_ipv4,), dnslib.A),
-    "AAAA": ((_ipv6,), dnslib.AAAA),
-    "NS": ((_label,), dnslib.NS),
-    "CNAME": ((_label,), dnslib.CNAME),
-    "PTR": ((_label,), dnslib.PTR),
-    "MX": ((_U16, _label), lambda preference, host: dnslib.MX(host, preference)),
-    "SRV": ((_U16, _U16, _U16, _label), dnslib.SRV),
-    "CAA": ((_U8, _octets, _octets), _caa),
-    "SOA": (
-        (_label, _label, _U32, _seconds, _seconds, _seconds, _seconds),
-        lambda mname, rname, *times: dnslib.SOA(mname, rname, times),
-    ),
-}  # fmt: skip
-
-
-def _data(kind: str, tokens: list[str], origin: Name) -> tuple[int, dnslib.RD]:
-    if kind.upper() in ("CH", "HS", "CS"):
+def _data(kind: str, words: list[Word], origin: Name) -> tuple[int, dnslib.RD]:
+    if kind.upper() in _OTHER_CLASSES:
         raise ValueError("only class IN is served")
     rtype = names.type_number(kind)
-    if tokens[:1] == ["\\#"] and kind.upper() not in _FORMATS:
-        return rtype, _generic(tokens[1:])
-    if kind.upper() == "TXT":
-        if not tokens:
-            raise ValueError("TXT needs at least one string")
-        return rtype, dnslib.TXT([_octets(token, origin) for token in tokens])
-    if kind.upper() not in _FORMATS:
-        _unsupported(kind)
-    fields, make = _FORMATS[kind.upper()]
-    if len(tokens) != len(fields):
-        raise ValueError(f"{kind} takes {len(fields)} field{'s'[: len(fields) > 1]}, not {len(tokens)}")
-    return rtype, make(*(field(token, origin) for field, token in zip(fields, tokens, strict=True)))
-
-
-def _unsupported(kind: str) -> NoReturn:
-    raise ValueError(f"{kind} has no text form here; write its data as \\# LENGTH HEX (RFC 3597)")
-
-
-def _generic(tokens: list[str]) -> dnslib.RD:
+    if rtype == names.OPT or 128 <= rtype <= 255:
+        raise ValueError(f"{kind} is no type of data (RFC 6895 §3.1)")
+    if words and words[0] == "\\#" and not words[0].is_quoted:
+        return rtype, rdata(rtype, _generic(words[1:]))
+    form = _FORMATS.get(names.type_text(rtype))
+    if form is None:
+        raise ValueError(f"{kind} has no text form here; write its data as \\# LENGTH HEX (RFC 3597)")
+    left = Words(words, origin)
     try:
-        data = bytes.fromhex("".join(tokens[1:]))
-        if int(tokens[0]) == len(data) > 0:
-            return dnslib.RD(data)
+        data = b"".join([read(left) for read in form])
+        if len(left):
+            raise ValueError(f"{left.take()!r} is more than its data")
+    except names.BadName:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{names.type_text(rtype)}: {error}") from error
+    return rtype, rdata(rtype, data)
+
+
+def _generic(words: list[Word]) -> bytes:
+    try:
+        data = bytes.fromhex("".join(words[1:]))
+        if int(words[0]) == len(data):
+            return data
     except (ValueError, IndexError):
         pass
-    raise ValueError("data of an unknown type are \\# LENGTH HEX, with LENGTH octets of HEX")
+    raise ValueError("data of any type are \\# LENGTH HEX, with LENGTH octets of HEX")

@@ -6,6 +6,9 @@ question; the reply is then header + the question as it came + the encoded secti
 pointers in the sections point into the question, which has the same octets in length and order whatever
 its spelling, so the spelling is echoed everywhere (draft-vixie-dnsext-dns0x20).
 
+What does not fit is left out by RRsets, the least important first, as NSD does it: see `Part`. TC is set only
+if something is missing that the client needs.
+
 Upstream responses are rare in comparison and are decoded by dnslib, whose parser raises many kinds of
 errors on malformed input: `read_response` makes one of them.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import dnslib
 
@@ -33,8 +36,14 @@ _DO = 0x8000
 
 _HEADER = struct.Struct("!6H")
 _RR = struct.Struct("!HHIH")
+_OPTION = struct.Struct("!HH")
+_NSID, _EDE = 3, 15
+MAX_NSID = 128
+_MAX_OPT = 11 + 4 + MAX_NSID + 6
 _TYPE_CLASS = struct.Struct("!HH")
 _MAX_POINTER = 0x3FFF
+_POINTER = 0xC0
+_ANSWER, _AUTHORITY, _IPV4, _IPV6 = range(4)
 _MAX_TTL = 2**31 - 1
 
 
@@ -43,11 +52,15 @@ class Malformed(ValueError):
 
 
 class Edns(NamedTuple):
-    """The OPT record of a query (RFC 6891 §6.1.2): `payload` in octets, `do` the DNSSEC bit."""
+    """The OPT record of a query (RFC 6891 §6.1.2): `payload` in octets, `do` the DNSSEC bit.
+
+    `nsid` tells whether the server is asked for its identifier (RFC 5001).
+    """
 
     payload: int
     version: int
     do: int
+    nsid: bool = False
 
 
 class Query(NamedTuple):
@@ -118,11 +131,25 @@ def _read_additional(packet: bytes, at: int, count: int) -> Edns | None:
         if rtype == names.OPT:
             if edns is not None or at - owner > 1:
                 raise Malformed("one OPT record, at the root")
-            edns = Edns(rclass, ttl >> 16 & 0xFF, ttl & _DO)
+            version = ttl >> 16 & 0xFF
+            nsid = bool(length) and not version and _asks_nsid(packet, at + _RR.size, length)
+            edns = Edns(rclass, version, ttl & _DO, nsid)
         at += _RR.size + length
     if at != len(packet):
         raise Malformed("the message does not end where it should")
     return edns
+
+
+def _asks_nsid(packet: bytes, at: int, length: int) -> bool:
+    """Step through the options of an OPT record; unknown ones are ignored (RFC 6891 §6.1.2)."""
+    end, found = at + length, False
+    while at < end:
+        code, size = _OPTION.unpack_from(packet, at)
+        found |= code == _NSID
+        at += _OPTION.size + size
+    if at != end:
+        raise Malformed("the options end elsewhere than their record")
+    return bool(found)
 
 
 def _skip_name(packet: bytes, at: int) -> int:
@@ -135,11 +162,31 @@ def _skip_name(packet: bytes, at: int) -> int:
     return at + 1
 
 
+class Part(NamedTuple):
+    """What of an encoded body stays or goes together: an RRset, which ends where the next begins.
+
+    Parts stand in the order of their importance, which `section` tells: answer, authority, IPv4 and IPv6
+    addresses. Without a `needed` one the response is truncated.
+    """
+
+    end: int
+    section: int
+    records: int
+    needed: bool
+
+
 class Encoded(NamedTuple):
-    """Sections encoded behind a question of the name's length: how many records each has, and octets."""
+    """Sections encoded behind a question of the name's length: how many records each has, and octets.
+
+    `parts` are for bodies that might not fit; without them it is all or nothing.
+    """
 
     counts: tuple[int, int, int]
     body: bytes
+    parts: tuple[Part, ...] = ()
+
+
+EMPTY: Final = Encoded((0, 0, 0), b"")
 
 
 class _Buffer(dnslib.DNSBuffer):
@@ -156,50 +203,105 @@ def encode(
     *,
     answer: Iterable[RRset] = (),
     authority: Iterable[RRset] = (),
+    servers: Iterable[RRset] = (),
+    glue: Iterable[RRset] = (),
     additional: Iterable[RRset] = (),
 ) -> Encoded:
-    """Return the sections as they stand in a message behind a question for `name`."""
+    """Return the sections as they stand in a message behind a question for `name`.
+
+    `servers` are for the authority section and `additional` for the additional one, in both where there is
+    room. Of the hosts in `glue` and `additional` the IPv4 addresses come first.
+    """
     buffer = _Buffer()
     buffer.pack("!6H", 0, 0, 1, 0, 0, 0)
     dnslib.DNSQuestion(dnslib.DNSLabel(name)).pack(buffer)
     start = buffer.offset
-    counts = tuple(_encode_section(buffer, section) for section in (answer, authority, additional))
-    return Encoded((counts[0], counts[1], counts[2]), bytes(buffer.data[start:]))
+    ordered = [(rrset, _ANSWER, True) for rrset in answer]
+    ordered += [(rrset, _AUTHORITY, True) for rrset in authority]
+    ordered += [(rrset, _AUTHORITY, False) for rrset in servers]
+    hosts = [(rrset, True) for rrset in glue] + [(rrset, False) for rrset in additional]
+    ordered += [(rrset, _IPV4, needed) for rrset, needed in hosts if rrset.rtype == names.A]
+    ordered += [(rrset, _IPV6, needed) for rrset, needed in hosts if rrset.rtype != names.A]
+    counts, parts = [0, 0, 0], []
+    for rrset, section, is_needed in ordered:
+        _encode_rrset(buffer, rrset)
+        counts[min(section, _IPV4)] += len(rrset.rdatas)
+        parts.append(Part(buffer.offset - start, section, len(rrset.rdatas), is_needed))
+    body = bytes(buffer.data[start:])
+    fits_anyway = start + 4 + len(body) + _MAX_OPT <= PLAIN_PAYLOAD
+    return Encoded((counts[0], counts[1], counts[2]), body, () if fits_anyway else tuple(parts))
 
 
-def _encode_section(buffer: dnslib.DNSBuffer, section: Iterable[RRset]) -> int:
-    count = 0
-    for rrset in section:
-        owner = dnslib.DNSLabel(rrset.owner)
-        for rdata in rrset.rdatas:
-            dnslib.RR(owner, rrset.rtype, names.IN, rrset.ttl, rdata).pack(buffer)
-            count += 1
-    return count
+def _encode_rrset(buffer: dnslib.DNSBuffer, rrset: RRset) -> None:
+    owner = dnslib.DNSLabel(rrset.owner)
+    for rdata in rrset.rdatas:
+        dnslib.RR(owner, rrset.rtype, names.IN, rrset.ttl, rdata).pack(buffer)
 
 
-def reply(query: Query, rcode: int, flags: int, variants: Sequence[Encoded], *, stream: bool) -> bytes:
-    """Return the reply with the first of `variants` that fits, or one with TC set and no records.
+def reply(
+    query: Query, rcode: int, flags: int, encoded: Encoded, *, stream: bool, options: bytes = b""
+) -> bytes:
+    """Return the reply with as much of `encoded` as fits, TC set if anything that is needed does not.
 
-    `flags` are added to QR and to what is copied from the query: opcode, RD and CD.
+    `flags` are added to QR and to what is copied from the query: opcode and RD. `options` are for the OPT
+    record, if the query has one.
     """
     edns = query.edns
-    flags |= QR | query.flags & (_OPCODE | RD | CD)
+    flags |= QR | query.flags & (_OPCODE | RD)
     if edns is None:
         limit, opt = PLAIN_PAYLOAD, b""
     else:
         limit = min(max(edns.payload, PLAIN_PAYLOAD), PAYLOAD)
-        opt = b"\0" + _RR.pack(names.OPT, PAYLOAD, rcode >> 4 << 24 | edns.do, 0)
+        opt = b"\0" + _RR.pack(names.OPT, PAYLOAD, rcode >> 4 << 24 | edns.do, len(options)) + options
     if stream:
         limit = STREAM_PAYLOAD
     room = limit - 12 - len(query.question) - len(opt)
-    for (answers, authorities, additionals), body in variants:
-        if len(body) <= room:
-            header = _HEADER.pack(
-                query.ident, flags | rcode & 0xF, 1, answers, authorities, additionals + (edns is not None)
-            )
-            return b"".join((header, query.question, body, opt))
-    header = _HEADER.pack(query.ident, flags | TC | rcode & 0xF, 1, 0, 0, int(edns is not None))
-    return b"".join((header, query.question, opt))
+    counts, body, _ = encoded
+    if len(body) > room:
+        counts, body, is_truncated = _as_fits(encoded, room)
+        flags |= TC if is_truncated else 0
+    header = _HEADER.pack(
+        query.ident, flags | rcode & 0xF, 1, counts[0], counts[1], counts[2] + (edns is not None)
+    )
+    return b"".join((header, query.question, body, opt))
+
+
+def _as_fits(encoded: Encoded, room: int) -> tuple[tuple[int, int, int], bytes, bool]:
+    """Return counts and octets of the parts that fit, and whether one is missing that is needed.
+
+    After a part that does not fit no other section begins; of the addresses other ones may still fit. But a
+    name that is spelled out there would stand where no pointer expects it, so there all ends too.
+    """
+    counts, kept = [0, 0, 0], []
+    size = start = 0
+    missing: list[Part] = []
+    for index, part in enumerate(encoded.parts):
+        is_spelled = encoded.body[start] < _POINTER
+        if missing and (part.section != missing[-1].section or part.section < _IPV4 or is_spelled):
+            missing += encoded.parts[index:]
+            break
+        if size + part.end - start <= room:
+            kept.append(encoded.body[start : part.end])
+            size += part.end - start
+            counts[min(part.section, _IPV4)] += part.records
+        else:
+            missing.append(part)
+        start = part.end
+    is_truncated = not encoded.parts or any(part.needed for part in missing)
+    return (counts[0], counts[1], counts[2]), b"".join(kept), is_truncated
+
+
+def nsid(identifier: str) -> bytes:
+    """Return the option in which a server tells what it is called (RFC 5001). Raises: ValueError."""
+    octets = identifier.encode()
+    if len(octets) > MAX_NSID:
+        raise ValueError(f"an identifier has at most {MAX_NSID} octets")
+    return _OPTION.pack(_NSID, len(octets)) + octets
+
+
+def extended_error(code: int) -> bytes:
+    """Return the option that tells more about an error (RFC 8914)."""
+    return _OPTION.pack(_EDE, 2) + code.to_bytes(2, "big")
 
 
 def bare_reply(packet: bytes, rcode: int) -> bytes:

@@ -15,28 +15,38 @@ Name: TypeAlias = tuple[bytes, ...]
 ROOT: Final[Name] = ()
 
 TYPES: Final = {
-    "A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "HINFO": 13, "MX": 15, "TXT": 16, "AAAA": 28,
-    "SRV": 33, "OPT": 41, "DS": 43, "RRSIG": 46, "NSEC": 47, "DNSKEY": 48, "TLSA": 52, "HTTPS": 65,
-    "IXFR": 251, "AXFR": 252, "ANY": 255, "CAA": 257,
+    "A": 1, "NS": 2, "MD": 3, "MF": 4, "CNAME": 5, "SOA": 6, "MB": 7, "MG": 8, "MR": 9, "NULL": 10, "WKS": 11,
+    "PTR": 12, "HINFO": 13, "MINFO": 14, "MX": 15, "TXT": 16, "RP": 17, "AFSDB": 18, "X25": 19, "ISDN": 20,
+    "RT": 21, "NSAP": 22, "NSAP-PTR": 23, "SIG": 24, "KEY": 25, "PX": 26, "GPOS": 27, "AAAA": 28, "LOC": 29,
+    "NXT": 30, "SRV": 33, "NAPTR": 35, "KX": 36, "CERT": 37, "DNAME": 39, "OPT": 41, "APL": 42, "DS": 43,
+    "SSHFP": 44, "IPSECKEY": 45, "RRSIG": 46, "NSEC": 47, "DNSKEY": 48, "DHCID": 49, "NSEC3": 50,
+    "NSEC3PARAM": 51, "TLSA": 52, "SMIMEA": 53, "HIP": 55, "CDS": 59, "CDNSKEY": 60, "OPENPGPKEY": 61,
+    "CSYNC": 62, "ZONEMD": 63, "SVCB": 64, "HTTPS": 65, "SPF": 99, "NID": 104, "L32": 105, "L64": 106,
+    "LP": 107, "EUI48": 108, "EUI64": 109, "TKEY": 249, "TSIG": 250, "IXFR": 251, "AXFR": 252, "MAILB": 253,
+    "MAILA": 254, "ANY": 255, "URI": 256, "CAA": 257, "AVC": 258, "DLV": 32769,
 }  # fmt: skip
 A: Final = TYPES["A"]
 NS: Final = TYPES["NS"]
 CNAME: Final = TYPES["CNAME"]
 SOA: Final = TYPES["SOA"]
+PTR: Final = TYPES["PTR"]
 MX: Final = TYPES["MX"]
 TXT: Final = TYPES["TXT"]
 AAAA: Final = TYPES["AAAA"]
 SRV: Final = TYPES["SRV"]
+DNAME: Final = TYPES["DNAME"]
 OPT: Final = TYPES["OPT"]
 DS: Final = TYPES["DS"]
 ANY: Final = TYPES["ANY"]
 
 IN: Final = 1
+CH: Final = 3
+ANY_CLASS: Final = 255
 
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVERS = 0, 1, 2, 3, 4, 5, 6, 9, 16
 RCODES: Final = {
     NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP",
-    REFUSED: "REFUSED", BADVERS: "BADVERS",
+    REFUSED: "REFUSED", YXDOMAIN: "YXDOMAIN", NOTAUTH: "NOTAUTH", BADVERS: "BADVERS",
 }  # fmt: skip
 
 _TYPE_NAMES: Final = {number: name for name, number in TYPES.items()}
@@ -69,6 +79,20 @@ def from_text(text: str, origin: Name = ROOT) -> Name:
     name = labels if absolute else labels + origin
     check(name, text)
     return name
+
+
+def to_wire(name: Name) -> bytes:
+    """Return the name as it stands in a message, uncompressed."""
+    return b"".join([bytes([len(label)]) + label for label in name]) + b"\0"
+
+
+def from_wire(wire: bytes, at: int = 0) -> Name:
+    """Return the uncompressed name that stands at an offset."""
+    labels = []
+    while length := wire[at]:
+        labels.append(wire[at + 1 : at + 1 + length])
+        at += 1 + length
+    return tuple(labels)
 
 
 def check(name: Name, text: str) -> None:

@@ -2,12 +2,12 @@
 
 Theory of operation. All records of one name and type form an RRset with one TTL (RFC 2181 §5): zones
 hold RRsets, answers are made of RRsets, the cache keeps RRsets. Their data are dnslib's RD objects,
-which know how to put themselves on the wire.
+which know how to put themselves on the wire; the few that dnslib would compress wrongly are ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
@@ -15,6 +15,80 @@ import dnslib
 
 from services.dns import names
 from services.dns.names import Name
+
+
+class Service(dnslib.SRV):
+    """SRV data, whose target is not compressed (RFC 2782)."""
+
+    def pack(self, buffer: dnslib.DNSBuffer) -> None:
+        buffer.pack("!HHH", self.priority, self.weight, self.port)
+        buffer.encode_name_nocompress(self.target)
+
+
+class Preferred(dnslib.MX):
+    """Data as an MX record has them, of the types whose host is not compressed (RFC 3597 §4)."""
+
+    def pack(self, buffer: dnslib.DNSBuffer) -> None:
+        buffer.pack("!H", self.preference)
+        buffer.encode_name_nocompress(self.label)
+
+
+class Redirection(dnslib.DNAME):
+    """DNAME data, whose target is not compressed (RFC 6672 §2.5)."""
+
+    def pack(self, buffer: dnslib.DNSBuffer) -> None:
+        buffer.encode_name_nocompress(self.label)
+
+
+class Uncompressed(dnslib.DNSBuffer):
+    """dnslib's buffer with every name in full, whatever octets are in it."""
+
+    def encode_name(self, name: dnslib.DNSLabel | Sequence[bytes]) -> None:
+        self.append(names.to_wire(name.label if isinstance(name, dnslib.DNSLabel) else tuple(name)))
+
+    encode_name_nocompress = encode_name
+
+    def decode_name(self, last: int = -1) -> dnslib.DNSLabel:  # noqa: ARG002 -- dnslib's signature
+        name = names.from_wire(bytes(self.data), self.offset)
+        self.offset += sum(map(len, name)) + len(name) + 1
+        return dnslib.DNSLabel(name)
+
+
+# Whose data others look into, or may compress; all else stays octets.
+_KINDS: dict[int, type[dnslib.RD]] = {
+    names.A: dnslib.A, names.AAAA: dnslib.AAAA, names.NS: dnslib.NS, names.CNAME: dnslib.CNAME,
+    names.PTR: dnslib.PTR, names.MX: dnslib.MX, names.SOA: dnslib.SOA, names.TXT: dnslib.TXT,
+    names.SRV: Service, names.DNAME: Redirection, names.TYPES["CAA"]: dnslib.CAA,
+    names.TYPES["KX"]: Preferred, names.TYPES["RT"]: Preferred,
+}  # fmt: skip
+
+
+def rdata(rtype: int, octets: bytes) -> dnslib.RD:
+    """Return the data that octets hold, names in them in full.
+
+    Raises: ValueError: they are none of this type.
+    """
+    kind = _KINDS.get(rtype)
+    if kind is None:
+        return dnslib.RD(octets)
+    buffer = Uncompressed(octets)
+    try:
+        data = kind.parse(buffer, len(octets))
+    except UnicodeDecodeError:
+        # dnslib keeps CAA as text.
+        return dnslib.RD(octets)
+    except (dnslib.DNSError, dnslib.DNSLabelError, dnslib.BufferError, LookupError, ValueError):
+        raise ValueError(f"these octets are no data of type {names.type_text(rtype)}") from None
+    if buffer.offset != len(octets):
+        raise ValueError(f"these octets are more than data of type {names.type_text(rtype)}")
+    return data
+
+
+def octets(rdata: dnslib.RD) -> bytes:
+    """Return the octets of record data, names in them in full."""
+    buffer = Uncompressed()
+    rdata.pack(buffer)
+    return bytes(buffer.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +110,7 @@ class RRset:
 
 
 def targets(rrset: RRset) -> Iterator[Name]:
-    """Yield, in lower case, the host names that NS, MX, SRV and CNAME records point to."""
+    """Yield, in lower case, the host names that NS, MX, SRV, CNAME and similar records point to."""
     for rdata in rrset.rdatas:
         if isinstance(rdata, dnslib.CNAME | dnslib.MX):
             yield names.lower(rdata.label.label)
@@ -94,6 +168,5 @@ def _host(label: dnslib.DNSLabel) -> str:
 
 
 def _unknown(rdata: dnslib.RD) -> str:
-    buffer = dnslib.DNSBuffer()
-    rdata.pack(buffer)
-    return f"\\# {len(buffer.data)} {buffer.data.hex().upper()}".rstrip()
+    data = octets(rdata)
+    return f"\\# {len(data)} {data.hex().upper()}".rstrip()

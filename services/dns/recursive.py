@@ -2,8 +2,10 @@
 
 Theory of operation. A question that the cache can answer is answered at once. Any other becomes a task that
 drives the sans-I/O `Resolver`, sending each query that it yields; whoever asks the same meanwhile waits
-for the same task. Everything is resolved from the roots: there are no forwarders and no zones built in,
-not even for private addresses.
+for the same task. A query that two tasks need at the same time is sent once. Everything is resolved from the
+roots: there are no forwarders and no zones built in, not even for private addresses (but see `special`).
+
+A client that asks not to recurse is told what the cache knows, be it where to go on; REFUSED, if nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ import asyncio
 import logging
 import time
 from asyncio import Future
+from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import dnslib
 
-from services.dns import master, message, names, zone
-from services.dns.asking import Ask
+from services.dns import master, message, names, special, zone
+from services.dns.asking import Ask, Failure
 from services.dns.cache import Cache
 from services.dns.client import exchange
 from services.dns.message import Malformed, Query
@@ -26,15 +31,18 @@ from services.dns.names import Name
 from services.dns.records import RRset, addresses, targets
 from services.dns.replies import Delegation
 from services.dns.resolution import Limits, Resolved, Resolver, Steps
-from services.dns.server import Listener, Reply
+from services.dns.server import ByClient, Listener, Reply
 from services.dns.servers import Servers
 from services.dns.settings import Settings
+from services.dns.showing import Showing
+from services.dns.warm import Warm
 from services.errors import ConfigError
 from services.notices import Notices
 
 _log = logging.getLogger(__name__)
 
 _MAX_TASKS = 2000
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +50,8 @@ class RecursiveConfig:
     """`hints` is a master file with the root's NS records and their addresses, as InterNIC's named.root.
 
     `seed` and `host` key the random choices; `timeout_s` is how long a server may take at the first try,
-    `total_s` how long a question may take. `upstream_port` is where all other servers are asked.
+    `total_s` how long a question may take. `upstream_port` is where all other servers are asked. Who may ask
+    is listed in `allow`; an empty list is everybody.
     """
 
     listen: tuple[str, ...] = ("0.0.0.0",)
@@ -50,9 +59,10 @@ class RecursiveConfig:
     hints: Path
     seed: int = 0
     host: str = ""
-    timeout_s: float = 0.8
-    total_s: float = 6.0
+    timeout_s: float = _LIMITS.timeout_s
+    total_s: float = _LIMITS.total_s
     upstream_port: int = 53
+    allow: tuple[IPv4Network, ...] = ()
 
 
 def load(path: Path) -> RecursiveConfig:
@@ -67,9 +77,10 @@ def load(path: Path) -> RecursiveConfig:
         hints=settings.file("hints"),
         seed=settings.integer("seed", 0),
         host=settings.text("host", ""),
-        timeout_s=settings.seconds("timeout_s", 0.8),
-        total_s=settings.seconds("total_s", 6.0),
+        timeout_s=settings.seconds("timeout_s", _LIMITS.timeout_s),
+        total_s=settings.seconds("total_s", _LIMITS.total_s),
         upstream_port=settings.port("upstream_port"),
+        allow=settings.networks("allow", ()),
     )
     settings.done()
     return config
@@ -102,9 +113,13 @@ async def serve(config: RecursiveConfig, notices: Notices) -> None:
     """
     recursor = Recursor(config, load_hints(config.hints), notices)
     try:
-        async with Listener(config.listen, config.port, recursor.respond) as listener:
+        respond = recursor.screen if config.allow else recursor.respond
+        async with Listener(config.listen, config.port, respond) as listener:
             _log.info("resolving on port %d", listener.port)
             notices.event("listening", port=listener.port)
+            showing = Showing(recursor.cache)
+            notices.handle("cache.show", showing.show)
+            notices.handle("cache.flush", showing.flush)
             notices.ready()
             await asyncio.get_running_loop().create_future()
     finally:
@@ -126,11 +141,20 @@ class Recursor:
             limits=Limits(timeout_s=config.timeout_s, total_s=config.total_s),
         )
         self._port = config.upstream_port
+        self._allow = config.allow
         self._notices = notices
         self._tasks: dict[tuple[Name, int], asyncio.Task[Resolved]] = {}
+        self._sent: dict[Ask, list[Future[bytes | Failure]]] = {}  # and who else waits for the reply
+        self._warm = Warm(
+            self._answer, self._resolver.knowledge, self.cache, time.monotonic, self._tell_of_known
+        )
 
-    def respond(self, packet: bytes, stream: bool) -> Reply | Future[Reply]:
-        """Return the reply to a message, None if it deserves none, or the reply to come."""
+    @property
+    def respond(self) -> Callable[[bytes, bool], Any]:
+        """What takes a message and returns its reply, None if it deserves none, or the reply to come."""
+        return self._warm.respond
+
+    def _answer(self, packet: bytes, stream: bool) -> Reply | Future[Reply]:
         if not message.is_query(packet):
             return None
         if message.opcode(packet):
@@ -144,7 +168,21 @@ class Recursor:
             return _reply(query, Resolved(rcode=rcode), stream)
         if query.rtype == names.ANY:
             return _reply(query, _any(query.name), stream)
+        local = special.finding(query.name, query.rtype)
+        if local is not None:
+            return _reply(query, Resolved.of(local), stream)
         return self._resolve(query, stream)
+
+    def screen(self, packet: bytes, stream: bool) -> ByClient:
+        """Return what answers the message once the client's address is known: a stranger is refused."""
+
+        def answer(client: str) -> Reply | Future[Reply]:
+            if any(IPv4Address(client) in network for network in self._allow):
+                reply: Reply | Future[Reply] = self.respond(packet, stream)
+                return reply
+            return _refuse(packet, stream)
+
+        return answer
 
     async def close(self) -> None:
         """Leave no task behind."""
@@ -185,7 +223,7 @@ class Recursor:
         try:
             step = first
             while True:
-                step = steps.send(await exchange(step, self._port))
+                step = steps.send(await self._exchange(step))
         except StopIteration as done:
             resolved: Resolved = done.value
         except Exception:
@@ -195,10 +233,33 @@ class Recursor:
         self._tell(name, rtype, resolved, started)
         return resolved
 
+    async def _exchange(self, step: Ask) -> bytes | Failure:
+        """Send a query, or wait for the reply to it if another task has sent it."""
+        waiting = self._sent.get(step)
+        if waiting is not None:
+            future: Future[bytes | Failure] = asyncio.get_running_loop().create_future()
+            waiting.append(future)
+            return await future
+        others = self._sent[step] = []
+        result: bytes | Failure = Failure.TIMEOUT
+        try:
+            result = await exchange(step, self._port)
+        finally:
+            del self._sent[step]
+            for future in others:
+                if not future.done():
+                    future.set_result(result)
+        return result
+
     def _closest(self, name: Name, rtype: int) -> Resolved:
         """What a client is told that asks not to recurse: where to go on (RFC 1034 §4.3.1)."""
-        ns = self._resolver.closest(name, rtype).ns
-        return Resolved(rcode=names.NOERROR, authority=() if ns is None else (ns,))
+        ns = self._resolver.knowledge.closest(name, rtype).ns
+        if ns is None:
+            return Resolved(rcode=names.REFUSED)
+        return Resolved(rcode=names.NOERROR, authority=(ns,))
+
+    def _tell_of_known(self, name: Name, rtype: int, rcode: int) -> None:
+        self._tell(name, rtype, Resolved(rcode=rcode), time.monotonic())
 
     def _tell(self, name: Name, rtype: int, resolved: Resolved, started: float) -> None:
         fields = {
@@ -206,7 +267,7 @@ class Recursor:
             "rtype": names.type_text(rtype),
             "rcode": names.rcode_text(resolved.rcode),
             "ms": round((time.monotonic() - started) * 1000, 3),
-            "cached": not resolved.queries,
+            "cached": not (resolved.queries or resolved.shared),
             "queries": resolved.queries,
         }
         _log.info("%s", " ".join(f"{key}={value}" for key, value in fields.items()) + _because(resolved))
@@ -230,6 +291,17 @@ def _when_done(task: asyncio.Task[Resolved], query: Query, stream: bool) -> Futu
     return future
 
 
+def _refuse(packet: bytes, stream: bool) -> Reply:
+    """Return the reply for those whom the resolver does not serve: for them, no recursion is available."""
+    if not message.is_query(packet):
+        return None
+    try:
+        query = message.read_query(packet)
+    except Malformed:
+        return message.bare_reply(packet, names.FORMERR)
+    return message.reply(query, names.REFUSED, 0, message.EMPTY, stream=stream)
+
+
 def _refusal(query: Query) -> int:
     """Return the code for what is no question about Internet data."""
     if query.edns is not None and query.edns.version:
@@ -251,4 +323,4 @@ def _any(name: Name) -> Resolved:
 
 def _reply(query: Query, resolved: Resolved, stream: bool) -> bytes:
     encoded = message.encode(query.name, answer=resolved.answer, authority=resolved.authority)
-    return message.reply(query, resolved.rcode, message.RA, (encoded,), stream=stream)
+    return message.reply(query, resolved.rcode, message.RA | query.flags & message.CD, encoded, stream=stream)

@@ -10,13 +10,16 @@ outside is dropped, then
     and the one asked for           a Delegation
     anything else                   Lame: another server may do better
 
-An NS that leads to the zone itself or upwards is lame too: following it would be going in circles.
+An NS that leads to the zone itself or upwards is lame too: following it would be going in circles. So is an
+answer that is all about something else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from math import inf
 
 from services.dns import message, names
 from services.dns.message import Response
@@ -24,6 +27,7 @@ from services.dns.names import Name
 from services.dns.records import RRset, addresses, targets
 
 _MAX_ALIASES = 16
+_MAX_SERVERS = 20  # the root has 13; a referral to thousands is an attack (NRDelegationAttack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +46,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delegation:
-    """The servers of a zone: their names, and those of their addresses that are known."""
+    """The servers of a zone: their names, and those of their addresses that are known.
+
+    `until` is when it ends, by the resolver's clock; hints never do.
+    """
 
     zone: Name
     servers: tuple[Name, ...]
     addresses: Mapping[Name, tuple[str, ...]] = field(default_factory=dict)
     ns: RRset | None = None
+    until: float = inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +84,14 @@ def interpret(response: Response, zone: Name, name: Name, rtype: int) -> Finding
         if soa is None:
             return Finding(answer=chain, alias=last, name=last)
         return Finding(rcode=response.rcode, answer=chain, soa=soa, name=last)
+    if response.answer:
+        return Lame(why="answers something else")
     return _without_answer(response, zone, name)
+
+
+def servers_of(ns: RRset) -> tuple[Name, ...]:
+    """Return the servers that an NS RRset names; of very many the first alone."""
+    return tuple(dict.fromkeys(islice(targets(ns), _MAX_SERVERS)))
 
 
 def within(rrsets: Iterable[RRset], zone: Name) -> tuple[RRset, ...]:
@@ -122,7 +137,7 @@ def _delegation(response: Response, zone: Name, name: Name, ns: RRset) -> Delega
     deeper = len(ns.owner) > len(zone) and names.is_below(ns.owner, zone)
     if not deeper or not names.is_below(name, ns.owner):
         return Lame(why=f"refers to {names.to_text(ns.owner)}")
-    servers = tuple(targets(ns))
+    servers = servers_of(ns)
     known = {rrset.owner: tuple(addresses(rrset)) for rrset in glue(response, zone, servers)}
     return Delegation(zone=ns.owner, servers=servers, addresses=known, ns=ns)
 

@@ -9,9 +9,14 @@ be told. It opens no socket and keeps no time of its own: whoever drives it does
     ask_zone    one after the other the servers of a zone, until one says something useful
     ask_server  with what a single server may need: without EDNS, or over TCP
 
-The roots come from hints, which are used once to ask for the real list (priming, RFC 8109). A server
-whose address no glue tells is looked up like any other name, within the same limits. Each question may
-cost a limited number of queries, seconds, referrals, aliases and nested look-ups; beyond that it fails.
+The roots come from hints, which are used once to ask for the real list (priming, RFC 9609, before that RFC
+8109). A server whose address no glue tells is looked up like any other name, within the same limits. Each
+question may cost a limited number of queries, seconds, referrals, aliases and nested look-ups, of which few
+may be in vain: a referral to many servers that do not exist would else make others suffer (NXNSAttack).
+
+No server is asked the same twice at a time. A resolution that would do so yields the `Ask` that another one
+waits for, the very same object, and both are sent its reply: with several on the way a forger would
+have as many chances (RFC 5452 §5).
 """
 
 from __future__ import annotations
@@ -19,19 +24,20 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias, TypeVar
 
 from services.dns import message, names
 from services.dns.asking import Ask, Failure, ask
-from services.dns.cache import Cache, Negative, Rank
+from services.dns.cache import Cache
+from services.dns.knowledge import Knowledge
 from services.dns.message import Malformed, Response
 from services.dns.names import Name
-from services.dns.records import RRset, addresses, negative_ttl, targets
-from services.dns.replies import Delegation, Finding, Lame, glue, interpret
-from services.dns.roster import NobodyLeft, Roster
+from services.dns.records import RRset, addresses, negative_ttl
+from services.dns.replies import Delegation, Finding, Lame, interpret
+from services.dns.roster import NobodyLeft, Roster, is_asked
 from services.dns.servers import Servers
 from services.dns.streams import stream
 
@@ -46,23 +52,45 @@ Steps: TypeAlias = Generator[Ask, "bytes | Failure", T]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one question may cost; times in seconds. `timeout_s` is for the first try of a server, each
-    further one waits twice as long."""
+    """What one question may cost; times in seconds.
+
+    `timeout_s` is for the first try of a server, each further one waits twice as long. `total_s` is below
+    the five seconds after which most clients give up, dig and resolv.conf(5) among them: they are told.
+    `searches` are look-ups of servers' addresses, `vain` how many of them may find nothing.
+    """
 
     timeout_s: float = 0.8
-    total_s: float = 6.0
+    total_s: float = 4.5
     queries: int = 60
+    searches: int = 16
+    vain: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """What the client is told, how many queries it took, and, for SERVFAIL, why."""
+    """What the client is told, how many queries it took, and, for SERVFAIL, why.
+
+    `shared` are the queries of other questions whose replies were used, too.
+    """
 
     rcode: int
     answer: tuple[RRset, ...] = ()
     authority: tuple[RRset, ...] = ()
     queries: int = 0
+    shared: int = 0
     why: str = ""
+
+    @classmethod
+    def of(cls, finding: Finding, *, queries: int = 0, shared: int = 0) -> Resolved:
+        """Return what a client is told of a finding: that there is none with the SOA (RFC 2308 §3)."""
+        soa = finding.soa
+        return cls(
+            rcode=finding.rcode,
+            answer=finding.answer,
+            authority=() if soa is None else (soa.with_ttl(negative_ttl(soa)),),
+            queries=queries,
+            shared=shared,
+        )
 
 
 class _Failed(Exception):
@@ -93,7 +121,13 @@ class Resolver:
     ) -> None:
         self.cache = cache
         self.servers = servers
-        self.hints = hints
+        self.knowledge = Knowledge(cache, hints, clock)
+        self.loopback = any(
+            not is_asked(address, loopback=False) for known in hints.addresses.values() for address in known
+        )
+        """Whether the Internet is on this host."""
+        self.pending: dict[tuple[str, Name, int, bool], Ask] = {}
+        """Each query on its way: its address, name, type, and whether it goes over TCP."""
         self.clock = clock
         self.limits = limits or Limits()
         self._seed = seed
@@ -112,35 +146,10 @@ class Resolver:
             finding = yield from question.follow(name, rtype, depth=0)
         except (_Failed, _Exhausted) as error:
             self.cache.put_failure(name, rtype)
-            return Resolved(rcode=names.SERVFAIL, queries=question.queries, why=str(error))
-        soa = finding.soa
-        return Resolved(
-            rcode=finding.rcode,
-            answer=finding.answer,
-            authority=() if soa is None else (soa.with_ttl(negative_ttl(soa)),),
-            queries=question.queries,
-        )
-
-    def closest(self, name: Name, rtype: int) -> Delegation:
-        """Return the deepest delegation above `name` that the cache can lead to, at worst the hints.
-
-        One whose servers all lie inside it is of no use without an address.
-        """
-        start = 1 if rtype == names.DS and name else 0
-        for at in range(start, len(name) + 1):
-            zone = name[at:]
-            ns = self.cache.rrset(zone, names.NS, Rank.REFERRAL)
-            if ns is None:
-                continue
-            hosts = tuple(targets(ns))
-            known = self._known_addresses(hosts)
-            if known or any(not names.is_below(host, zone) for host in hosts):
-                return Delegation(zone=zone, servers=hosts, addresses=known, ns=ns)
-        return self.hints
-
-    def _known_addresses(self, hosts: tuple[Name, ...]) -> Mapping[Name, tuple[str, ...]]:
-        found = {host: self.cache.rrset(host, names.A, Rank.REFERRAL) for host in hosts}
-        return {host: tuple(addresses(rrset)) for host, rrset in found.items() if rrset is not None}
+            return Resolved(
+                rcode=names.SERVFAIL, queries=question.queries, shared=question.shared, why=str(error)
+            )
+        return Resolved.of(finding, queries=question.queries, shared=question.shared)
 
     def streams(self, name: Name, rtype: int) -> tuple[random.Random, random.Random]:
         """Return the random streams for choosing servers and for making queries hard to guess.
@@ -162,13 +171,15 @@ class _Question:
 
     def __init__(self, resolver: Resolver, name: Name, rtype: int) -> None:
         self._resolver = resolver
-        self._cache = resolver.cache
+        self._known = resolver.knowledge
         self._servers = resolver.servers
         self._limits = resolver.limits
         self._name, self._rtype = name, rtype
         self._deadline = resolver.clock() + resolver.limits.total_s
         self._searched: set[Name] = set()  # servers whose address has been looked up
+        self._vain = 0  # and in how many cases there was none
         self.queries = 0
+        self.shared = 0
 
     @cached_property
     def _streams(self) -> tuple[random.Random, random.Random]:
@@ -178,7 +189,7 @@ class _Question:
         """Find what is known about the name, going from alias to alias."""
         answer: tuple[RRset, ...] = ()
         for _ in range(_MAX_ALIASES):
-            finding = self._remembered(name, rtype)
+            finding = self._known.finding(name, rtype)
             if finding is None:
                 finding = yield from self._descend(name, rtype, depth)
             answer += finding.answer
@@ -187,21 +198,9 @@ class _Question:
             name = finding.alias
         raise _Failed(f"aliases without end at {names.to_text(name)}")
 
-    def _remembered(self, name: Name, rtype: int) -> Finding | None:
-        rrset = self._cache.rrset(name, rtype, Rank.ANSWER)
-        if rrset is not None:
-            return Finding(answer=(rrset,), name=name)
-        alias = self._cache.rrset(name, names.CNAME, Rank.ANSWER)
-        if alias is not None:
-            return Finding(answer=(alias,), alias=next(targets(alias)), name=name)
-        negative = self._cache.negative(name, rtype)
-        if negative is not None:
-            return Finding(rcode=negative.rcode, soa=negative.soa, name=name)
-        return None
-
     def _descend(self, name: Name, rtype: int, depth: int) -> Steps[Finding]:
-        delegation = self._resolver.closest(name, rtype)
-        if delegation is self._resolver.hints:
+        delegation = self._known.closest(name, rtype)
+        if delegation is self._known.hints:
             delegation = yield from self._prime(depth)
         for _ in range(_MAX_REFERRALS):
             result = yield from self._ask_zone(delegation, name, rtype, depth)
@@ -211,21 +210,32 @@ class _Question:
         raise _Failed(f"referrals without end for {names.to_text(name)}")
 
     def _prime(self, depth: int) -> Steps[Delegation]:
-        """Ask one of the hinted servers who the root servers are (RFC 8109 §3)."""
+        """Ask one of the hinted servers who the root servers are (RFC 9609 §3).
+
+        If none says, the hints do for now, and the next question need not try at once.
+        """
+        cache, hints = self._resolver.cache, self._known.hints
+        if cache.failed(names.ROOT, names.NS):
+            return hints
         try:
-            yield from self._ask_zone(self._resolver.hints, names.ROOT, names.NS, depth)
+            yield from self._ask_zone(hints, names.ROOT, names.NS, depth)
         except _Failed:
-            return self._resolver.hints
-        return self._resolver.closest(names.ROOT, names.NS)
+            cache.put_failure(names.ROOT, names.NS)
+            return hints
+        return self._known.closest(names.ROOT, names.NS)
 
     def _ask_zone(
         self, delegation: Delegation, name: Name, rtype: int, depth: int
     ) -> Steps[Finding | Delegation]:
-        zone = delegation.zone
-        roster = Roster(delegation, may_search=depth < _MAX_DEPTH)
+        roster = Roster(delegation, may_search=depth < _MAX_DEPTH, loopback=self._resolver.loopback)
+        pending = self._resolver.pending
+
+        def asked(address: str) -> bool:
+            return (address, name, rtype, self._servers.uses_stream(address)) in pending
+
         while True:
             try:
-                address = roster.next_address(self._servers, self._streams[0])
+                address = roster.next_address(self._servers, self._streams[0], asked)
             except NobodyLeft as error:
                 raise _Failed(str(error)) from error
             if address is None:
@@ -235,11 +245,13 @@ class _Question:
             if isinstance(response, Failure):
                 roster.failed(address, response)
                 continue
-            result = interpret(response, zone, name, rtype)
+            result = interpret(response, delegation.zone, name, rtype)
             if isinstance(result, Lame):
                 roster.useless(address, result.why)
                 continue
-            self._remember(response, result, zone, rtype)
+            if isinstance(result, Delegation):
+                return self._known.follow(response, result, delegation)
+            self._known.learn(response, result, delegation, rtype)
             return result
 
     def _search(self, roster: Roster, depth: int) -> Steps[None]:
@@ -248,28 +260,32 @@ class _Question:
         Zones whose servers lie in each other would else be searched in every order there is.
         """
         host = roster.next_host(self._streams[0])
-        known = self._cache.rrset(host, names.A, Rank.REFERRAL)
+        known = self._known.addresses(host)
         if known is not None:
-            roster.found(tuple(addresses(known)))
+            roster.found(known)
         elif host not in self._searched:
+            if len(self._searched) >= self._limits.searches or self._vain >= self._limits.vain:
+                roster.search_no_more()
+                return
             self._searched.add(host)
+            found: tuple[str, ...] = ()
             with contextlib.suppress(_Failed):
                 finding = yield from self.follow(host, names.A, depth + 1)
-                roster.found(tuple(address for rrset in finding.answer for address in addresses(rrset)))
+                found = tuple(address for rrset in finding.answer for address in addresses(rrset))
+            self._vain += not found
+            roster.found(found)
 
     def _ask_server(self, address: str, name: Name, rtype: int, tries: int) -> Steps[Response | Failure]:
-        stream, edns = False, self._servers.uses_edns(address)
+        stream, edns = self._servers.uses_stream(address), self._servers.uses_edns(address)
         while True:
-            started = self._resolver.clock()
             query = self._query(address, name, rtype, tries=tries, stream=stream, edns=edns)
-            reply = yield query
+            reply = yield from self._exchange((address, name, rtype, stream), query)
             if reply is Failure.SPELLING and not stream:
+                self._servers.respells(address)
                 stream = True
                 continue
             if isinstance(reply, Failure):
-                self._servers.timed_out(address)
                 return reply
-            self._servers.answered(address, self._resolver.clock() - started)
             try:
                 response = message.read_response(query.unspelled(reply))
             except Malformed:
@@ -282,13 +298,34 @@ class _Question:
             else:
                 return response
 
+    def _exchange(self, key: tuple[str, Name, int, bool], query: Ask) -> Steps[bytes | Failure]:
+        """Wait for what becomes of the query, be it this question's own or one that is on its way."""
+        pending = self._resolver.pending
+        if pending.get(key) is query:
+            self.shared += 1
+            reply = yield query
+            return reply
+        self.queries += 1
+        pending[key] = query
+        started = self._resolver.clock()
+        try:
+            reply = yield query
+        finally:
+            del pending[key]
+        if isinstance(reply, bytes):
+            self._servers.answered(key[0], self._resolver.clock() - started)
+        elif reply is not Failure.SPELLING:
+            self._servers.timed_out(key[0])
+        return reply
+
     def _query(self, address: str, name: Name, rtype: int, *, tries: int, stream: bool, edns: bool) -> Ask:
+        """Return the query to send next, or the same one if another question has sent it."""
         left = self._deadline - self._resolver.clock()
         if left <= 0 or self.queries >= self._limits.queries:
-            limit = f"{self._limits.total_s} s" if left <= 0 else f"{self.queries} queries"
+            limit = f"{self._limits.total_s:g} s" if left <= 0 else f"{self.queries} queries"
             raise _Exhausted(f"not found within {limit}")
-        self.queries += 1
-        return ask(
+        shared = self._resolver.pending.get((address, name, rtype, stream))
+        return shared or ask(
             address,
             name,
             rtype,
@@ -299,18 +336,3 @@ class _Question:
             edns=edns,
             spell=True,
         )
-
-    def _remember(self, response: Response, result: Finding | Delegation, zone: Name, rtype: int) -> None:
-        if isinstance(result, Delegation):
-            hosts = result.servers
-            if result.ns is not None:
-                self._cache.put(result.ns, Rank.REFERRAL)
-        else:
-            hosts = tuple(h for rrset in result.answer if rrset.rtype == names.NS for h in targets(rrset))
-            for rrset in result.answer:
-                self._cache.put(rrset, Rank.ANSWER)
-            if result.soa is not None:
-                negative = Negative(rcode=result.rcode, soa=result.soa)
-                self._cache.put_negative(result.name, rtype, negative)
-        for rrset in glue(response, zone, hosts):
-            self._cache.put(rrset, Rank.REFERRAL)

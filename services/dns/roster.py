@@ -3,13 +3,17 @@
 Theory of operation. First each address that is known, then those of servers that have to be looked up,
 one at a time; then again those that kept silent, as the query or its reply may have been lost. A server
 that answered something useless, or whose host is unreachable, is not asked again. Among equals the choice
-is by round-trip time and by lot (see `servers`).
+is by round-trip time and by lot (see `servers`), unless one of them is being asked the same already.
+
+Addresses that are nobody's (0.0.0.0/8, multicast, reserved) and the loopback ones, behind which is the
+resolver itself, are left out, whoever names them.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from services.dns import names
 from services.dns.asking import Failure
@@ -20,6 +24,12 @@ from services.dns.servers import Servers
 _MAX_TRIES = 3
 
 
+def is_asked(address: str, *, loopback: bool) -> bool:
+    """Tell whether queries are sent to such an IPv4 address."""
+    first = int(address.partition(".")[0])
+    return 0 < first < 224 and (loopback or first != 127)
+
+
 class NobodyLeft(Exception):
     """Every server of the zone has been tried in vain; the message says what each of them did."""
 
@@ -27,12 +37,15 @@ class NobodyLeft(Exception):
 class Roster:
     """The servers of a delegation, as one question goes through them.
 
-    `may_search` allows to look up addresses that no glue tells.
+    `may_search` allows to look up addresses that no glue tells, `loopback` to ask on this host.
     """
 
-    def __init__(self, delegation: Delegation, *, may_search: bool) -> None:
+    def __init__(self, delegation: Delegation, *, may_search: bool, loopback: bool = False) -> None:
         self._zone = delegation.zone
-        self._alive = [address for known in delegation.addresses.values() for address in known]
+        self._loopback = loopback
+        self._alive: list[str] = []
+        for known in delegation.addresses.values():
+            self.found(known)
         self._tries: Counter[str] = Counter()
         self._outcomes: dict[str, str] = {}
         # A server inside the zone could only be looked up with the zone's own help.
@@ -42,17 +55,19 @@ class Roster:
             if may_search and host not in delegation.addresses and not names.is_below(host, delegation.zone)
         )
 
-    def next_address(self, servers: Servers, rng: random.Random) -> str | None:
+    def next_address(self, servers: Servers, rng: random.Random, asked: Callable[[str], bool]) -> str | None:
         """Return the address to ask next, or None if first another server has to be looked up.
 
-        Raises: NobodyLeft.
+        `asked` tells whether an address is being asked the same at this time. Raises: NobodyLeft.
         """
         fewest = min((self._tries[address] for address in self._alive), default=_MAX_TRIES)
         if fewest and self._unknown:
             return None
         if fewest >= _MAX_TRIES:
             raise NobodyLeft(self._summary())
-        address = servers.choose([a for a in self._alive if self._tries[a] == fewest], rng)
+        candidates = [address for address in self._alive if self._tries[address] == fewest]
+        shared = next(filter(asked, candidates), None)
+        address = servers.choose(candidates, rng) if shared is None else shared
         self._tries[address] += 1
         return address
 
@@ -60,9 +75,15 @@ class Roster:
         """Return the name of the server to look up next."""
         return self._unknown.pop(rng.randrange(len(self._unknown)))
 
-    def found(self, addresses: tuple[str, ...]) -> None:
-        """Take up the addresses of a server that was looked up."""
-        self._alive += [address for address in addresses if address not in self._alive]
+    def found(self, addresses: Iterable[str]) -> None:
+        """Take up the addresses of a server."""
+        for address in addresses:
+            if address not in self._alive and is_asked(address, loopback=self._loopback):
+                self._alive.append(address)
+
+    def search_no_more(self) -> None:
+        """Do with the addresses that are known."""
+        self._unknown.clear()
 
     def tries(self, address: str) -> int:
         """Return how often the address has been asked."""

@@ -1,13 +1,14 @@
 """The edge of a name server: UDP and TCP sockets around a function that answers messages.
 
 Theory of operation. UDP: when a socket turns readable, up to 64 datagrams are taken and answered before
-the event loop runs again; that is most of what makes a Python server fast. A reply must come from the
-address that was asked, or the client drops it. A socket bound to one address sees to that by itself; one
-bound to 0.0.0.0 on a host with several addresses does not, so there the kernel tells for each datagram
-which address it came to (IP_PKTINFO) and is told the same for the reply.
+the event loop runs again (see `batches`). A reply must come from the address that was asked, or the client
+drops it. A socket bound to one address sees to that by itself; one bound to 0.0.0.0 on a host with several
+addresses does not, so there the kernel tells for each datagram which address it came to, and is told the
+same for the reply.
 
 TCP: messages with a length in front, several on a connection and answered as they get ready (RFC 7766),
-until the client closes or is idle for too long.
+until the client closes or is idle for too long. A transfer has many messages: each is made when the one
+before it is on its way.
 
 Datagrams that cannot be sent are dropped: the client asks again.
 """
@@ -16,25 +17,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TypeAlias
 
+from services.dns.batches import Batches
 from services.errors import ServiceError
 
 Reply: TypeAlias = bytes | None
-# Takes a message and whether it came by TCP; gives the reply, None for silence, or a future of these.
-Respond: TypeAlias = Callable[[bytes, bool], "Reply | Future[Reply]"]
+# What depends on who asks: takes the client's address; by TCP the reply may have several messages.
+ByClient: TypeAlias = Callable[[str], "Reply | Future[Reply] | Iterator[bytes]"]
+# Takes a message and whether it came by TCP; gives the reply, None for silence, or one of the above.
+Respond: TypeAlias = Callable[[bytes, bool], "Reply | Future[Reply] | ByClient"]
 
-_DATAGRAMS_A_WAKE_UP = 64
-_LARGEST_QUERY = 65535
 _BUFFER = 4 * 1024 * 1024
-_IP_PKTINFO = 8  # linux/in.h; the socket module names it from Python 3.14 on
-_PKTINFO = struct.Struct("@i4s4s")  # interface, the local address, the header's destination
-_ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
 _MAX_CONNECTIONS = 256
 _IDLE_S = 10.0
 
@@ -76,12 +75,8 @@ class Listener:
         self._close()
 
     def _read_datagrams(self, address: str, udp: socket.socket) -> None:
-        if address == "0.0.0.0":
-            udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-            drain = partial(_drain_with_destination, udp, self._respond)
-        else:
-            drain = partial(_drain, udp, self._respond)
-        asyncio.get_running_loop().add_reader(udp, drain)
+        batches = Batches(udp, self._respond, _finish, destinations=address == "0.0.0.0")
+        asyncio.get_running_loop().add_reader(udp, batches.exchange)
 
     async def _accept(self, tcp: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -124,52 +119,12 @@ def _bind_pair(address: str, port: int) -> tuple[socket.socket, socket.socket]:
     raise AssertionError("the last try returns or raises")
 
 
-def _drain(udp: socket.socket, respond: Respond) -> None:
-    for _ in range(_DATAGRAMS_A_WAKE_UP):
-        try:
-            packet, client = udp.recvfrom(_LARGEST_QUERY)
-        except OSError:
-            return
-        reply = respond(packet, False)
-        if isinstance(reply, bytes):
-            _send(udp, client, reply)
-        elif reply is not None:
-            reply.add_done_callback(partial(_send_later, partial(_send, udp, client)))
-
-
-def _send(udp: socket.socket, client: tuple[str, int], reply: bytes) -> None:
-    try:
-        udp.sendto(reply, client)
-    except OSError:
-        return
-
-
-def _drain_with_destination(udp: socket.socket, respond: Respond) -> None:
-    for _ in range(_DATAGRAMS_A_WAKE_UP):
-        try:
-            packet, ancillary, _, client = udp.recvmsg(_LARGEST_QUERY, _ANCILLARY)
-        except OSError:
-            return
-        reply = respond(packet, False)
-        if isinstance(reply, bytes):
-            _send_from(udp, client, ancillary, reply)
-        elif reply is not None:
-            reply.add_done_callback(partial(_send_later, partial(_send_from, udp, client, ancillary)))
-
-
-def _send_from(
-    udp: socket.socket, client: tuple[str, int], ancillary: list[tuple[int, int, bytes]], reply: bytes
-) -> None:
-    """Send with the source address that the query was sent to; routing chooses the interface."""
-    control = [
-        (level, kind, b"\0\0\0\0" + data[4:8] + b"\0\0\0\0")
-        for level, kind, data in ancillary
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO
-    ]
-    try:
-        udp.sendmsg((reply,), control, 0, client)
-    except OSError:
-        return
+def _finish(reply: Future[Reply] | ByClient, client: str, send: Callable[[bytes], None]) -> None:
+    found = reply(client) if callable(reply) else reply
+    if isinstance(found, bytes):
+        send(found)
+    elif isinstance(found, Future):
+        found.add_done_callback(partial(_send_later, send))
 
 
 def _send_later(send: Callable[[bytes], None], future: Future[Reply]) -> None:
@@ -187,6 +142,9 @@ class _Connection(asyncio.Protocol):
         self._idle_s = idle_s
         self._buffer = bytearray()
         self._waiting = 0
+        self._sending: deque[Iterator[bytes]] = deque()
+        self._soon: asyncio.Handle | None = None
+        self._paused = False
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -201,6 +159,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         self._transport = None
+        self._sending.clear()
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -219,11 +178,38 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, packet: bytes) -> None:
         reply = self._respond(packet, True)
-        if reply is None or isinstance(reply, bytes):
-            self._send(reply)
+        found = reply(self._client()) if callable(reply) else reply
+        if found is None or isinstance(found, bytes):
+            self._send(found)
             return
         self._waiting += 1
-        reply.add_done_callback(self._answered)
+        if isinstance(found, Future):
+            found.add_done_callback(self._answered)
+            return
+        self._sending.append(found)
+        self._send_soon()
+
+    def _client(self) -> str:
+        return str(self._transport.get_extra_info("peername")[0]) if self._transport is not None else ""
+
+    def _send_soon(self) -> None:
+        """Go on with a transfer when others have had their turn."""
+        if self._sending and not self._paused and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon(self._send_next)
+
+    def _send_next(self) -> None:
+        """Send the next message of the first transfer."""
+        self._soon = None
+        if self._transport is None or self._paused:
+            return
+        following = next(self._sending[0], None)
+        if following is None:
+            self._sending.popleft()
+            self._waiting -= 1
+        else:
+            self._send(following)
+        self._restart_timer()
+        self._send_soon()
 
     def _answered(self, future: Future[Reply]) -> None:
         self._waiting -= 1
@@ -237,12 +223,16 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """A client that asks and does not read is not asked for more."""
+        self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._paused = False
         if self._transport is not None:
             self._transport.resume_reading()
+            self._restart_timer()
+            self._send_soon()
 
     def _restart_timer(self) -> None:
         if self._timer is not None:
@@ -251,7 +241,7 @@ class _Connection(asyncio.Protocol):
             self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._idle)
 
     def _idle(self) -> None:
-        if self._waiting:
+        if self._waiting and not self._paused:
             self._restart_timer()
         else:
             self.abort()

@@ -1,4 +1,4 @@
-"""What a resolver knows about the servers it asks: how fast, how reliable, whether with EDNS.
+"""What a resolver knows about the servers it asks: how fast, how reliable, in which manner.
 
 Theory of operation. Each address has a smoothed round-trip time. All servers within a band of the fastest
 count as equally near, and the choice among them is a random stream's: the load of a busy zone is shared,
@@ -28,6 +28,7 @@ class _Server:
     rtt_s: float = _UNKNOWN_S
     asked: bool = False
     edns: bool = True
+    stream: bool = False
     heard: float = 0.0
 
 
@@ -55,6 +56,11 @@ class Servers:
         server = self._known(address)
         return server is None or server.edns
 
+    def uses_stream(self, address: str) -> bool:
+        """Tell whether the server is asked over TCP from the start."""
+        server = self._known(address)
+        return server is not None and server.stream
+
     def answered(self, address: str, rtt_s: float) -> None:
         """Take note of a reply that came after `rtt_s` seconds."""
         server = self._note(address)
@@ -71,6 +77,10 @@ class Servers:
     def without_edns(self, address: str) -> None:
         """Take note that the server does not know EDNS (RFC 6891 §7)."""
         self._note(address).edns = False
+
+    def respells(self, address: str) -> None:
+        """Take note that the server's replies by UDP are not in the letters of the query."""
+        self._note(address).stream = True
 
     def _known(self, address: str) -> _Server | None:
         server = self._servers.get(address)

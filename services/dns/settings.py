@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import Sequence
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,29 @@ class Settings:
         if not all(isinstance(path, str) for path in table.values()):
             raise self.error(key, "a table of paths")
         return {name: self.path.parent / path for name, path in table.items()}
+
+    def lists(self, key: str) -> dict[str, tuple[str, ...]]:
+        """Return a table of lists of texts by name; without one, nothing."""
+        table = self._take(key, dict, "a table of lists of texts", {})
+        for texts in table.values():
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise self.error(key, "a table of lists of texts")
+        return {name: tuple(texts) for name, texts in table.items()}
+
+    def numbers(self, key: str) -> dict[str, int]:
+        """Return a table of whole numbers by name; without one, nothing."""
+        table: dict[str, int] = self._take(key, dict, "a table of whole numbers", {})
+        if not all(type(number) is int for number in table.values()):
+            raise self.error(key, "a table of whole numbers")
+        return dict(table)
+
+    def networks(self, key: str, default: Sequence[str]) -> tuple[IPv4Network, ...]:
+        """Return a list of IPv4 networks, written as prefixes (`198.18.0.0/15`)."""
+        listed = self._take(key, list, "a list of IPv4 networks", list(default))
+        try:
+            return tuple(IPv4Network(network) for network in listed)
+        except ValueError:
+            raise self.error(key, "a list of IPv4 networks, such as 198.18.0.0/15") from None
 
     def done(self) -> None:
         """Refuse keys that were not read: a misspelt one would change nothing in silence."""

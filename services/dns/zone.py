@@ -8,7 +8,7 @@ are not the zone's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +17,35 @@ import dnslib
 from services.dns import master, names
 from services.dns.master import Record
 from services.dns.names import Name
-from services.dns.records import RRset
+from services.dns.nodes import Nodes
+from services.dns.records import RRset, octets
 from services.errors import ConfigError
+
+_NAMES = (dnslib.CNAME, dnslib.MX, dnslib.SRV)  # what has names in it, whose case does not matter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
-    """One zone: its apex, its SOA, and for each name that exists the RRsets by type."""
+    """One zone: its apex, its SOA, and for each name that exists the RRsets by type.
+
+    One that is not `served` is a secondary's that has expired or never arrived: whoever asks gets SERVFAIL.
+    """
 
     origin: Name
     soa: RRset
     nodes: Mapping[Name, Mapping[int, RRset]]
+    served: bool = True
+
+    @property
+    def serial(self) -> int:
+        """The serial number of its SOA."""
+        return int(self.soa.rdatas[0].times[0])  # type: ignore[attr-defined]  # `build` lets no other data be
+
+
+def withheld(origin: Name) -> Zone:
+    """Return a zone that is configured, but of which there is no copy that may be served."""
+    soa = RRset(owner=origin, rtype=names.SOA, ttl=0, rdatas=())
+    return Zone(origin=origin, soa=soa, nodes=Nodes((), origin), served=False)
 
 
 class Zones:
@@ -38,6 +56,9 @@ class Zones:
 
     def __len__(self) -> int:
         return len(self._by_origin)
+
+    def __iter__(self) -> Iterator[Zone]:
+        return iter(self._by_origin.values())
 
     def holding(self, name: Name, rtype: int) -> Zone | None:
         """Return the zone that answers for `name`, or None if none here does.
@@ -86,19 +107,20 @@ def build(records: Iterable[Record], *, source: str) -> Zone:
     records = list(records)
     soas = [record for record in records if record.rtype == names.SOA]
     if len(soas) != 1:
-        where = f"{source}:{soas[1].line}" if soas else source
+        where = f"{soas[1].source or source}:{soas[1].line}" if soas else source
         raise ConfigError(f"{where}: a zone has exactly one SOA record, not {len(soas)}")
     origin = soas[0].owner
     for record in records:
         if not names.is_below(record.owner, origin):
             _refuse(source, record, f"lies outside the zone {names.to_text(origin)}")
 
-    nodes = _nodes(rrsets(records), origin)
+    nodes = Nodes(rrsets(records), origin)
     if names.NS not in nodes[origin]:
         raise ConfigError(f"{source}: the apex {names.to_text(origin)} has no NS record")
     for record in records:
         if record.rtype == names.CNAME:
             _check_alias(nodes[record.owner], record, source)
+    _check_redirections(records, nodes, origin, source)
     return Zone(origin=origin, soa=nodes[origin][names.SOA], nodes=nodes)
 
 
@@ -119,20 +141,12 @@ def rrsets(records: Iterable[Record]) -> list[RRset]:
 
 
 def _distinct(rdatas: Iterable[dnslib.RD]) -> tuple[dnslib.RD, ...]:
-    kept: list[dnslib.RD] = []
+    """Return the data without repetitions: as octets, names in any case."""
+    found: dict[tuple[type[dnslib.RD], bytes], dnslib.RD] = {}
     for rdata in rdatas:
-        if rdata not in kept:
-            kept.append(rdata)
-    return tuple(kept)
-
-
-def _nodes(sets: Iterable[RRset], origin: Name) -> dict[Name, dict[int, RRset]]:
-    nodes: dict[Name, dict[int, RRset]] = {}
-    for rrset in sets:
-        nodes.setdefault(rrset.owner, {})[rrset.rtype] = rrset
-        for start in range(1, len(rrset.owner) - len(origin) + 1):
-            nodes.setdefault(rrset.owner[start:], {})
-    return nodes
+        data = octets(rdata)
+        found.setdefault((type(rdata), data.lower() if isinstance(rdata, _NAMES) else data), rdata)
+    return tuple(found.values())
 
 
 def _check_alias(node: Mapping[int, RRset], record: Record, source: str) -> None:
@@ -144,5 +158,18 @@ def _check_alias(node: Mapping[int, RRset], record: Record, source: str) -> None
         _refuse(source, record, "is an alias for several names")
 
 
+def _check_redirections(
+    records: list[Record], nodes: Mapping[Name, Mapping[int, RRset]], origin: Name, source: str
+) -> None:
+    """RFC 6672 §2.4: one DNAME at a name, and nothing below it."""
+    owners = {record.owner for record in records if record.rtype == names.DNAME}
+    for record in records if owners else ():
+        above = (record.owner[start:] for start in range(1, len(record.owner) - len(origin) + 1))
+        if not owners.isdisjoint(above):
+            _refuse(source, record, "lies below a DNAME")
+        if record.rtype == names.DNAME and len(nodes[record.owner][names.DNAME].rdatas) > 1:
+            _refuse(source, record, "redirects to several names")
+
+
 def _refuse(source: str, record: Record, why: str) -> None:
-    raise ConfigError(f"{source}:{record.line}: {names.to_text(record.owner)} {why}")
+    raise ConfigError(f"{record.source or source}:{record.line}: {names.to_text(record.owner)} {why}")

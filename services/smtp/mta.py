@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection
 
 from services.errors import ConfigError, ServiceError
-from services.notices import Notices
+from services.notices import Handler, Notices
 from services.smtp.config import Domain, MtaConfig, Route, TlsConfig, User, load
 from services.smtp.delivery import Runner
 from services.smtp.lookup import StubLookups
@@ -50,6 +50,9 @@ class _LoggedNotices:
     def event(self, kind: str, **fields: object) -> None:
         log.info("%s %s", kind, " ".join(f"{name}={value!r}" for name, value in fields.items()))
         self._notices.event(kind, **fields)
+
+    def handle(self, method: str, handler: Handler) -> None:
+        self._notices.handle(method, handler)
 
 
 async def serve(

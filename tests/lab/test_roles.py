@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -44,6 +46,24 @@ def test_nsd_is_the_root(lab: Lab) -> None:
         assert lab.send(TEXT, to=to, sender=sender).wait()[to].state == "delivered"
     asked = {packet["IP"].src for packet in lab.packets("a-root-eth0") if packet.haslayer("DNS")}
     assert asked == {"198.18.1.12", "198.18.2.11", "198.18.2.12", "198.41.0.4"}
+
+
+@pytest.mark.topology(
+    "minimal", implementations={"corp-dns": "unbound", "rcpt-dns": "bind", "tld-ns": "bind"}
+)
+def test_unbound_and_bind(lab: Lab) -> None:
+    """Unbound and BIND resolve, and BIND serves a zone; where there is one root server, they are told it."""
+    for name in ("unbound", "named"):
+        assert shutil.which(name, path="/usr/sbin:/usr/bin"), f"{name} is not installed"
+    assert list(lab.packets()) == []
+    running = lab.exec("bob", "ps", "-eo", "comm").stdout.split()
+    assert (running.count("unbound"), running.count("named")) == (1, 2)
+    answer = lab.exec("bob", "dig", "+norecurse", "@tld-ns.nic.net", "example.org", "NS").stdout
+    assert re.search(r"^example\.org\.\s.*\sNS\s+auth-ns\.", answer, re.MULTILINE)
+    for sender, to in (("alice@example.com", "bob@example.org"), ("bob@example.org", "alice@example.com")):
+        assert lab.send(TEXT, to=to, sender=sender).wait()[to].state == "delivered"
+    events = [json.loads(line) for line in (lab.run / "events.jsonl").read_text().splitlines()]
+    assert {event["kind"] for event in events if event["host"] == "corp-dns"} == {"starting", "ready"}
 
 
 def test_nsd_that_is_killed_ends_its_service(lab_factory: LabFactory) -> None:

@@ -8,6 +8,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 
 from services.dns import master, zone
 from services.dns.authoritative import Authority
@@ -54,9 +55,29 @@ def exchange(
 def told(authority: Authority, question: str) -> str:
     """Return the reply as text: a line with rcode and flags, then one line a record, with its section.
 
-    Records are sorted within a section; the class is left out.
+    Records are sorted within a section; the class is left out. So are the zone's NS records that go with
+    every answer, and their addresses: `whole` has them.
     """
-    return text(exchange(authority, query(question)))
+    response = exchange(authority, query(question))
+    if response.answer and response.flags & dns.flags.AA:
+        servers = {str(rdata) for rrset in _servers(response) for rdata in rrset}
+        response.authority = [rrset for rrset in response.authority if rrset not in _servers(response)]
+        response.additional = [rrset for rrset in response.additional if str(rrset.name) not in servers]
+    return text(response)
+
+
+def whole(authority: Authority, question: str, *, payload: int = 0) -> str:
+    """Return the reply as text with all that is in it; with a `payload` the query has EDNS."""
+    return text(exchange(authority, query(question, edns=payload > 0, payload=payload)))
+
+
+def _servers(response: dns.message.Message) -> list[dns.rrset.RRset]:
+    """The NS records that are no referral: one by way of an alias is about others than the answer's names."""
+    last = response.answer[-1]
+    asked = response.question[0].rdtype
+    if last.rdtype == dns.rdatatype.CNAME != asked:
+        return []
+    return [rrset for rrset in response.authority if rrset.rdtype == dns.rdatatype.NS]
 
 
 def text(response: dns.message.Message) -> str:

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import dns.flags
+import dns.message
+import dns.rrset
+
 from services.dns import message, names
 from services.dns.asking import Ask, Failure
 from services.dns.cache import Cache
 from services.dns.records import addresses, data_text, targets
 from services.dns.replies import Delegation
-from services.dns.resolution import Limits, Resolved, Resolver
+from services.dns.resolution import Limits, Resolved, Resolver, Steps
 from services.dns.servers import Servers
 from services.dns.zone import Zone
 from tests.unit.dns.conversation import make_zone, server
@@ -76,6 +80,7 @@ web      CNAME host
 host     A    198.18.3.9
 loop     CNAME loop.example.org.
 """
+ROOTS = {"198.41.0.4", "170.247.170.2"}
 GLUELESS_ORG = """\
 $ORIGIN glueless.org.
 $TTL 300
@@ -120,12 +125,12 @@ class Internet:
         for address in dead:
             self.behaviours[address] = lambda _: Failure.TIMEOUT
 
-    def resolver(self, *, seed: int = 1, limits: Limits | None = None) -> Resolver:
+    def resolver(self, *, seed: int = 1, limits: Limits | None = None, root: str = ROOT) -> Resolver:
         """Return a resolver with an empty cache that keeps this Internet's time."""
         return Resolver(
             cache=Cache(lambda: self.clock),
             servers=Servers(lambda: self.clock),
-            hints=hints(make_zone(ROOT)),
+            hints=hints(make_zone(root)),
             clock=lambda: self.clock,
             seed=seed,
             host="test",
@@ -144,6 +149,25 @@ class Internet:
         except StopIteration as done:
             resolved: Resolved = done.value
             return resolved
+
+    def resolve_together(self, resolver: Resolver, *questions: str) -> list[Resolved]:
+        """Drive several questions at a time: what all of them ask is sent before any reply comes."""
+        going: dict[int, tuple[Steps[Resolved], Ask]] = {}
+        found: dict[int, Resolved] = {}
+        for number, question in enumerate(questions):
+            name, rtype = question.split()
+            steps = resolver.resolve(names.from_text(name), names.type_number(rtype))
+            going[number] = steps, next(steps)
+        while going:
+            # The very same object is one query, whoever yields it.
+            replies = {id(ask): self._exchange(ask) for ask in {id(a): a for _, a in going.values()}.values()}
+            for number, (steps, ask) in list(going.items()):
+                try:
+                    going[number] = steps, steps.send(replies[id(ask)])
+                except StopIteration as done:
+                    found[number] = done.value
+                    del going[number]
+        return [found[number] for number in range(len(questions))]
 
     def look_up(self, resolver: Resolver, question: str) -> list[str]:
         """Return what is found as text: the code, then the records of the answer."""
@@ -178,3 +202,31 @@ def hints(root: Zone) -> Delegation:
     hosts = tuple(targets(root.nodes[names.ROOT][names.NS]))
     known = {host: tuple(addresses(root.nodes[host][names.A])) for host in hosts}
     return Delegation(zone=names.ROOT, servers=hosts, addresses=known)
+
+
+def where(internet: Internet) -> list[str]:
+    """The queries sent, the root servers' addresses replaced by `root` and example.org's by `example`."""
+    lines = []
+    for line in internet.asked:
+        address, rest = line.split(" ", 1)
+        known = {"198.18.2.1": "example", "198.18.2.2": "example"} | dict.fromkeys(ROOTS, "root")
+        lines.append(f"{known.get(address, address)} {rest}")
+    return lines
+
+
+def forge(
+    ask: Ask, answer: str = "", authority: str = "", additional: str = "", flags: str = "QR AA"
+) -> bytes:
+    """A reply to the query with these records, written one a line as `name ttl type data`."""
+    query = dns.message.from_wire(ask.packet)
+    reply = dns.message.make_response(query)
+    reply.flags = dns.flags.Flag(dns.flags.from_text(flags))
+    for section, text in (
+        (reply.answer, answer),
+        (reply.authority, authority),
+        (reply.additional, additional),
+    ):
+        for line in text.splitlines():
+            name, ttl, rtype, data = line.split(" ", 3)
+            section.append(dns.rrset.from_text(name, int(ttl), "IN", rtype, data))
+    return reply.to_wire()

@@ -84,15 +84,6 @@ svc     TYPE65280 \\# 3 010203
             id="a pointer comes alone",
         ),
         pytest.param(
-            "mx1.example.org ANY",
-            """\
-            NOERROR aa
-            answer mx1.example.org. 3600 A 198.18.0.10
-            answer mx1.example.org. 3600 AAAA 2001:db8::10
-            """,
-            id="everything at a name",
-        ),
-        pytest.param(
             "upper.example.org A",
             """\
             NOERROR aa

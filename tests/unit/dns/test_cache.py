@@ -8,7 +8,8 @@ import dnslib
 import pytest
 
 from services.dns import names
-from services.dns.cache import Cache, CacheEntry, Negative, Rank
+from services.dns.cache import Cache, Negative, Rank
+from services.dns.entry import CacheEntry
 from services.dns.names import Name
 from services.dns.records import RRset
 
@@ -115,7 +116,7 @@ def test_an_answer_ends_nxdomain(cache: Cache) -> None:
 
 
 def test_failures_last_a_second(cache: Cache, clock: Clock) -> None:
-    """A failure is remembered for a second and does not stand in the way of data."""
+    """A failure is remembered for a second, whatever glue is known of the name, or until there are data."""
     cache.put_failure(WWW, names.A)
     assert cache.failed(WWW, names.A)
     assert not cache.failed(WWW, names.MX)
@@ -123,9 +124,31 @@ def test_failures_last_a_second(cache: Cache, clock: Clock) -> None:
     assert not cache.failed(WWW, names.A)
     cache.put_failure(WWW, names.A)
     cache.put(a("198.18.0.1"), Rank.REFERRAL)
-    cache.put_failure(WWW, names.A)
-    assert not cache.failed(WWW, names.A)
+    assert cache.failed(WWW, names.A)
     assert known(cache, Rank.REFERRAL) == "60 198.18.0.1"
+    cache.put(a("198.18.0.1"), Rank.ANSWER)
+    assert not cache.failed(WWW, names.A)
+    cache.put_failure(WWW, names.MX)
+    cache.put_negative(WWW, names.MX, Negative(rcode=names.NOERROR, soa=soa()))
+    assert not cache.failed(WWW, names.MX)
+
+
+def test_failures_do_not_fill_the_memory(cache: Cache, clock: Clock) -> None:
+    """Of a flood of names that fail some thousands are remembered, and room is made when they end."""
+    for i in range(12_000):
+        cache.put_failure((str(i).encode(),), names.A)
+    assert len(list(cache.entries())) == 10_000
+    clock.now = 1
+    cache.put_failure(WWW, names.A)
+    assert [entry.name for entry in cache.entries()] == ["www.example.org"]
+
+
+def test_data_may_end_before_their_ttl(cache: Cache, clock: Clock) -> None:
+    """What is kept until a given time is gone then, and shows no more than what is left until then."""
+    cache.put(a("198.18.0.1"), Rank.ANSWER, until=20.0)
+    assert (known(cache), cache.held_until(WWW, names.A)) == ("20 198.18.0.1", 20.0)
+    clock.now = 20
+    assert known(cache) is None
 
 
 @pytest.mark.parametrize("ttl", [0, 8 * 86400, 2**31 - 1])
@@ -154,7 +177,7 @@ def test_entries(cache: Cache, clock: Clock) -> None:
         ("nope.example.org", "ANY", 30, "NXDOMAIN"),
         ("www.example.org", "A", 60, "answer"),
         ("www.example.org", "MX", 30, "NODATA"),
-        ("ns.org", "A", 90, "referral"),
+        ("ns.org", "A", 90, "glue"),
         ("old.org", "A", 1, "answer"),
     ]
     clock.now = 2
@@ -164,10 +187,14 @@ def test_entries(cache: Cache, clock: Clock) -> None:
 
 @pytest.mark.parametrize(("below", "flushed"), [((), 6), ((b"example", b"org"), 3), ((b"com",), 0)])
 def test_flush(cache: Cache, below: Name, flushed: int) -> None:
-    """Everything at or below a name can be forgotten."""
+    """Everything at or below a name can be listed and forgotten; flushes are counted."""
     list(fill(cache))
+    assert len(list(cache.entries(below))) == flushed
+    before = cache.flushes
     assert cache.flush(below) == flushed
+    assert cache.flushes == before + 1
     assert len(list(cache.entries())) == 6 - flushed
+    assert list(cache.entries(below)) == []
 
 
 def test_the_oldest_are_forgotten_first(clock: Clock) -> None:

@@ -78,7 +78,7 @@ def test_failures_are_one_line(tmp_path: Path) -> None:
     for name in ("a.zone", "b.zone"):
         (twice / name).write_text(EXAMPLE)
     for arguments, reason in (
-        ([str(tmp_path)], f"{broken}:2: 'nonsense' is no IPv4 address"),
+        ([str(tmp_path)], f"{broken}:2: A: 'nonsense' is no IPv4 address"),
         ([str(tmp_path / "none")], f"{tmp_path / 'none'}: not a directory"),
         ([str(CHECKOUT / "services")], f"{CHECKOUT / 'services'}: no file named *.zone"),
         ([str(twice)], f"{twice / 'b.zone'}: {twice / 'a.zone'} holds the zone example.org too"),

@@ -58,7 +58,10 @@ def test_size_to_the_octet(edns: bool) -> None:
         asked = query(f"t{n}.example.org TXT", edns=edns, payload=limit)
         whole = authority.respond(asked.to_wire(), True)
         assert whole is not None
-        truncated[len(whole)] = bool(exchange(authority, asked).flags & dns.flags.TC)
+        response = dns.message.from_wire(whole)
+        # The rest may be left out.
+        response.authority, response.additional = [], []
+        truncated[len(response.to_wire())] = bool(exchange(authority, asked).flags & dns.flags.TC)
     assert {size for size, is_cut in truncated.items() if not is_cut} == {n for n in truncated if n <= limit}
     assert {limit, limit + 1} <= truncated.keys()
 
@@ -90,10 +93,10 @@ def test_spelling_is_echoed(question: str) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [("RD", "QR AA RD"), ("CD", "QR AA CD"), ("RD AD", "QR AA RD"), ("", "QR AA")],
+    [("RD", "QR AA RD"), ("CD", "QR AA"), ("RD AD", "QR AA RD"), ("", "QR AA")],
 )
 def test_flags(flags: str, expected: str) -> None:
-    """RD and CD are copied, AD and RA are not ours to set."""
+    """RD is copied; CD is cleared (RFC 4035 §3.1.6), AD and RA are not ours to set."""
     asked = query("ns1.example.org A")
     asked.flags = dns.flags.Flag(dns.flags.from_text(flags))
     assert exchange(server(EXAMPLE), asked).flags == dns.flags.from_text(expected)
@@ -137,6 +140,18 @@ def test_types_that_are_no_data(question: str, rcode: str) -> None:
     reply = server(EXAMPLE).respond(asked.to_wire(), True)
     assert reply is not None
     assert dns.message.from_wire(reply).rcode() == dns.rcode.from_text(rcode)
+
+
+def test_any_class() -> None:
+    """To class ANY nobody has the whole answer: no authority, and nothing that would speak of it."""
+    authority = server(EXAMPLE)
+    exchange(authority, query("ns1.example.org A"))
+    asked = dns.message.make_query("ns1.example.org", "A", rdclass=dns.rdataclass.ANY)
+    reply = authority.respond(asked.to_wire(), False)
+    assert reply is not None
+    response = dns.message.from_wire(reply)
+    assert (response.flags, response.authority) == (dns.flags.QR | dns.flags.RD, [])
+    assert [str(rdata) for rdata in response.answer[0]] == ["198.18.0.1"]
 
 
 def test_other_classes_are_refused() -> None:
@@ -192,6 +207,8 @@ OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
         pytest.param(_header(1, 0, 1) + QUESTION + b"\x01x" + OPT, id="an OPT record not at the root"),
         pytest.param(_header(1, 0, 1) + QUESTION + OPT[:-1], id="half an OPT record"),
         pytest.param(_header(1, 0, 1) + QUESTION + OPT[:-1] + b"\x05", id="an option that is not there"),
+        pytest.param(_header(1, 0, 1) + QUESTION + OPT[:-1] + b"\x03\0\x03\0", id="half an option"),
+        pytest.param(_header(1, 0, 1) + QUESTION + OPT[:-1] + b"\x05\0\x03\0\x05a", id="an option too long"),
     ],
 )
 def test_format_errors(packet: bytes) -> None:
@@ -213,37 +230,6 @@ VALID = [
     for question in ("ns1.example.org A", "x.far.example.org MX", "nope.example.org TXT")
     for edns in (False, True)
 ]
-
-
-@settings(deadline=None)
-@given(packet=st.binary(max_size=100), stream=st.booleans())
-def test_any_octets(packet: bytes, stream: bool) -> None:
-    """No octets make the server raise an error, and what it says is a DNS message."""
-    _is_sane(packet, AUTHORITY.respond(packet, stream))
-
-
-@settings(deadline=None)
-@given(
-    packet=st.sampled_from(VALID),
-    changes=st.lists(st.tuples(st.integers(2, 60), st.integers(0, 255)), min_size=1, max_size=4),
-    cut=st.integers(0, 60),
-)
-def test_changed_queries(packet: bytes, changes: list[tuple[int, int]], cut: int) -> None:
-    """Nor do queries with some octets changed or cut off."""
-    changed = bytearray(packet)
-    for at, octet in changes:
-        changed[at % len(changed)] = octet
-    changed = changed[: len(changed) - cut % len(changed)] if cut > 40 else changed
-    _is_sane(bytes(changed), AUTHORITY.respond(bytes(changed), False))
-
-
-def _is_sane(packet: bytes, reply: bytes | None) -> None:
-    if reply is None:
-        assert len(packet) < 12 or packet[2] & 0x80
-        return
-    response = dns.message.from_wire(reply)
-    assert response.flags & dns.flags.QR
-    assert reply[:2] == packet[:2]
 
 
 REPLIES = [reply for packet in VALID if (reply := AUTHORITY.respond(packet, False)) is not None]

@@ -17,8 +17,10 @@ from mailbed.cli import app, cleaning, delivery, messages, output, programs, sta
 from mailbed.errors import UsageError
 from topologies import catalog, minimal
 
-VERBS = ("list", "doctor", "run", "up", "down", "ps", "send", "journey", "exec", "fault", "clean")
+VERBS = ("list", "doctor", "run", "up", "down", "ps", "send", "journey", "exec", "fault", "cache", "clean")
 FAULT_VERBS = ("add", "list", "clear")
+CACHE_VERBS = ("show", "flush")
+NOUN_VERBS = (*(("fault", verb) for verb in FAULT_VERBS), *(("cache", verb) for verb in CACHE_VERBS))
 NOWHERE = ("--lab", "no-such-lab")
 
 
@@ -31,7 +33,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("argv", [(), *((verb,) for verb in VERBS), *(("fault", v) for v in FAULT_VERBS)])
+    @pytest.mark.parametrize("argv", [(), *((verb,) for verb in VERBS), *NOUN_VERBS])
     def test_every_verb_has_examples(self, argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
         """`--help` ends well and shows examples that begin with `mailbed`."""
         assert app.run_command([*argv, "--help"]) == 0
@@ -39,7 +41,7 @@ class TestHelp:
         assert mark
         assert "mailbed" in lines
 
-    @pytest.mark.parametrize("argv", [[], ["fault"]])
+    @pytest.mark.parametrize("argv", [[], ["fault"], ["cache"]])
     def test_without_a_verb(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         """A command that needs a verb shows its help on standard error, as a usage error."""
         assert app.run_command(argv) == 2
@@ -106,6 +108,7 @@ class TestMistakes:
             pytest.param(["run", "minimal", "--lab", "a/b"], "no name for a lab", id="no name"),
             pytest.param(["exec", "alice"], "Missing argument 'COMMAND'", id="nothing to execute"),
             pytest.param(["fault", "frob"], "No such command 'frob'", id="an unknown verb of a noun"),
+            pytest.param(["cache", "show"], "Missing argument 'HOST'", id="a cache without a host"),
             pytest.param(["fault", "clear", "x"], "'x' is not a whole number", id="a fault's number"),
             pytest.param(["clean", "--keep", "-1"], "-1 is not at least 0", id="keep"),
         ],
@@ -316,11 +319,11 @@ def test_output_of_several_hosts() -> None:
 
 
 def test_a_table_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe a row is a line, however long; no colours, no blanks at its end."""
+    """In a pipe a row is a line, however long: no colours, and no blanks at its end."""
     output.table(("A", "LONG"), [("1", "x" * 300), (output.marked("22", good=True), "")])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [["A", "LONG"], ["1", "x" * 300], ["22"]]
-    assert lines[0].index("LONG") == lines[1].index("x")
+    assert lines[0].index("LONG") == lines[1].index("x") == len("22  ")
     assert all(line == line.rstrip() for line in lines)
 
 

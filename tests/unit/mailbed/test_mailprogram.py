@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from mailbed.asking import Told
 from mailbed.errors import LabEnded
 from mailbed.eventlog import EventLog
 from mailbed.mailprogram import MESSAGES_A_RUN, RUNS_AT_ONCE, MailProgram
-from mailbed.processes import Running, Told, Zygote
+from mailbed.processes import Running, Zygote
 
 
 class Process(Running):

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from mailbed import roles
 from mailbed.errors import UsageError
 from mailbed.roles.service import Service, World
-from services.dns import authoritative, recursive
+from services.dns import authoritative, names, recursive, zone
 from services.smtp.config import MtaConfig
 from tests.unit.topologies.plans import plans, small
-from topologies import minimal
+from topologies import dns, minimal, zonedata
 from topologies.check import check
 from topologies.plan import Command, Domain, Exchanger, Host, MailRoute, MailServer, Plan, Role, User
 
@@ -84,7 +84,8 @@ def test_what_is_rendered_loads(plan: Plan) -> None:
             if isinstance(config, authoritative.AuthoritativeConfig):
                 host = plan.host(key.partition("/")[0])
                 served = {origin for role in host.roles for origin in getattr(role, "zones", ())}
-                assert len(authoritative.load_zones(config)) == len(served)
+                loaded = [zone.load(path).origin for path in config.zones.values()]
+                assert sorted(map(names.to_text, loaded)) == sorted(served)
             elif isinstance(config, recursive.RecursiveConfig):
                 assert len(recursive.load_hints(config.hints).servers) == len(plan.servers_of("."))
 
@@ -211,6 +212,92 @@ def test_somebody_else_does_the_job() -> None:
     assert config["command"][0] == "nsd"
     assert "ip-address: 198.41.0.4" in theirs.files["nsd.conf"]
     assert 'zonefile: "zones/root.zone"' in theirs.files["nsd.conf"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "hints"),
+    [("unbound", "unbound.conf", "root-hints:"), ("bind", "named.conf", 'file "root.hints"')],
+)
+def test_a_stock_resolver_knows_the_root_if_it_is_where_it_should_be(
+    name: str, file: str, hints: str
+) -> None:
+    """With 13 root servers at their real addresses it is given no hints; in any other world, the plan's."""
+    service, _ = rendered(roles.substitute(dns.build(), {"resolver": name}), "resolver/resolver")
+    assert "root.hints" not in service.files
+    assert "hint" not in service.files[file]
+    service, config = rendered(roles.substitute(minimal.build(), {"corp-dns": name}), "corp-dns/resolver")
+    assert "198.41.0.4" in service.files["root.hints"]
+    assert hints in service.files[file]
+    assert "198.18.1.12" in service.files[file]
+    assert service.module == "mailbed.daemon"
+    assert config["command"][-1] == str(RUN / "hosts" / "corp-dns" / file)
+
+
+def test_root_servers_elsewhere_are_not_the_real_ones() -> None:
+    """Thirteen servers with the right names are not enough: one at another address, and there are hints."""
+    plan = dns.build()
+    assert world(plan).has_real_roots
+    moved = tuple(
+        dataclasses.replace(link, address="192.0.33.8") if link.a == "m-root" else link for link in plan.links
+    )
+    assert not world(dataclasses.replace(plan, links=moved)).has_real_roots
+    assert not world(minimal.build()).has_real_roots
+
+
+def test_bind_serves_the_same_zones() -> None:
+    """BIND in place of our name server does not recurse, and loads what ours would."""
+    service, config = rendered(roles.substitute(minimal.build(), {"auth-ns": "bind"}), "auth-ns/name-server")
+    ours, _ = rendered(minimal.build(), "auth-ns/name-server")
+    assert service.files["zones/example.org.zone"] == ours.files["zones/example.org.zone"]
+    zone = 'zone "example.org" {\n    type primary;\n    file "zones/example.org.zone";'
+    assert zone in service.files["named.conf"]
+    assert "recursion no;" in service.files["named.conf"]
+    assert config["command"][0] == "named"
+
+
+def test_bind_knows_its_zones_other_servers() -> None:
+    """As a primary BIND tells its secondaries of changes; as a secondary it comes from its primary."""
+    both = roles.substitute(dns.build(), {"a-root": "bind", "b-root": "bind"})
+    first, _ = rendered(both, "a-root/name-server")
+    assert "also-notify { 170.247.170.2; 192.33.4.12;" in first.files["named.conf"]
+    assert "allow-transfer { 127.0.0.0/8; 170.247.170.2; 192.33.4.12;" in first.files["named.conf"]
+    second, _ = rendered(both, "b-root/name-server")
+    assert "type secondary;" in second.files["named.conf"]
+    assert "primaries { 198.41.0.4; };" in second.files["named.conf"]
+    assert "also-notify" not in second.files["named.conf"]
+
+
+def test_name_servers_know_each_other() -> None:
+    """The primary tells the others of changes, and knows what they have; a secondary knows its primary."""
+    _, first = rendered(dns.build(), "a-root/name-server")
+    assert first["primaries"] == {}
+    assert len(first["secondaries"]["."]) == 12
+    assert first["secondaries"]["."][:2] == ["170.247.170.2", "192.33.4.12"]
+    assert first["known"] == dict.fromkeys((".", "root-servers.net"), zonedata.SERIAL)
+    service, last = rendered(dns.build(), "m-root/name-server", time_scale=60.0)
+    assert last["primaries"] == {origin: ["198.41.0.4"] for origin in (".", "root-servers.net")}
+    assert (last["secondaries"], last["known"]) == ({}, {})
+    assert (last["seed"], last["host"], last["nsid"], last["time_scale"]) == (7, "m-root", "m-root", 60.0)
+    # A copy from the start, of the serial that the primary takes for known.
+    assert f" {zonedata.SERIAL} " in service.files["zones/root.zone"]
+
+
+def test_a_server_without_others_tells_nobody() -> None:
+    """One server a zone, as in `minimal`: no NOTIFY, no transfers."""
+    _, config = rendered(minimal.build(), "auth-ns/name-server")
+    assert (config["primaries"], config["secondaries"], config["known"]) == ({}, {}, {})
+
+
+def test_nsd_among_ours() -> None:
+    """NSD gives a zone to its secondaries and tells them, or takes it from its primary."""
+    plan = roles.substitute(dns.build(), {"org-auth1": "nsd", "com-auth2": "nsd"})
+    text = rendered(plan, "org-auth1/name-server")[0].files["nsd.conf"]
+    assert "notify: 198.19.0.36 NOKEY" in text
+    assert "provide-xfr: 198.19.0.36 NOKEY" in text
+    assert "request-xfr" not in text
+    text = rendered(plan, "com-auth2/name-server")[0].files["nsd.conf"]
+    assert "allow-notify: 198.19.0.30 NOKEY" in text
+    assert "request-xfr: 198.19.0.30 NOKEY" in text
 
 
 def test_the_first_role_that_can_be_is_replaced() -> None:

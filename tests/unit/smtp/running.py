@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from services.notices import Handler
 from services.smtp.address import parse_address
 from services.smtp.config import Domain, MtaConfig, User
 from services.smtp.errors import LookupFailed
@@ -36,6 +37,9 @@ class Events:
     def event(self, kind: str, **fields: object) -> None:
         self.seen.append({"kind": kind, **fields})
         self.changed.set()
+
+    def handle(self, method: str, handler: Handler) -> None:
+        """Nobody asks."""
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.seen if event["kind"] == kind]
