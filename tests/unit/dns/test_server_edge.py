@@ -154,7 +154,7 @@ def test_authoritative_over_tcp(tmp_path: Path) -> None:
 
 
 def test_replies_by_tcp_go_out_as_they_get_ready() -> None:
-    """Of several queries on one connection a slow one does not hold up those behind it (RFC 7766 §6.2.1.1)."""
+    """Of the queries on one connection a slow one does not hold up the others (RFC 7766 §6.2.1.1)."""
 
     async def check() -> None:
         waiting: list[tuple[bytes, asyncio.Future[bytes | None]]] = []
