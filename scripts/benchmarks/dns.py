@@ -4,8 +4,8 @@ Authoritative servers have a zone of 3,000 records, and ours also one of 1,000 a
 the same zone through a root and a TLD that NSD serves; warm, everything asked has been asked before; cold,
 each look-up of an MX goes through the root, a TLD and a domain that nobody has asked for yet. dnsperf asks
 from another core, with queries as `scripts/benchmarks/dnsqueries.py` describes them. Runs alternate, so that
-another core, with queries as `scripts/benchmarks/dnsqueries.py` describes. Runs alternate, so that whatever
-else needs no root.
+whatever else the machine does meets all; medians are compared. Everything is in a network namespace of its
+own and needs no root.
 
     python -m scripts.benchmarks.dns --runs 5 --seconds 3
 """
