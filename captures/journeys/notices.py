@@ -30,14 +30,32 @@ def with_notices(journeys: Sequence[Journey], roots: Sequence[Transfer]) -> list
     result = list(journeys)
     for notice, root in zip(journeys, roots, strict=True):
         reported, names = reports_on(root)
-        for number in (number for message_id in reported for number in by_message[message_id]):
-            subject = result[number - 1]
-            if number == notice.number or not _named(subject.recipient, names):
-                continue
+        numbers = [number for message_id in reported for number in by_message[message_id]]
+        candidates = [result[number - 1] for number in numbers if number != notice.number]
+        for subject in _subjects(candidates, root.client.host, names):
             end = dataclasses.replace(subject.end, state="bounced", notice=notice.number)
-            result[number - 1] = dataclasses.replace(subject, end=end)
-            result[notice.number - 1] = dataclasses.replace(result[notice.number - 1], about=number)
+            result[subject.number - 1] = dataclasses.replace(subject, end=end)
+            about = dataclasses.replace(result[notice.number - 1], about=subject.number)
+            result[notice.number - 1] = about
     return result
+
+
+def _subjects(candidates: Sequence[Journey], author: str, names: frozenset[str]) -> list[Journey]:
+    """The journeys that a notice by the host `author` reports on: one for each recipient.
+
+    What was delivered can have failed only where it ended. Of several messages with one Message-ID it is the
+    first that ended at the author and was not reported yet.
+    """
+    found: dict[str, Journey] = {}
+    for here in (True, False):
+        for journey in candidates:
+            if (journey.end.host == author) is not here or journey.end.notice is not None:
+                continue
+            if not here and journey.end.state in ("delivered", "bounced"):
+                continue
+            if _named(journey.recipient, names):
+                found.setdefault(canonical(journey.recipient), journey)
+    return list(found.values())
 
 
 def reports_on(root: Transfer) -> tuple[list[str], frozenset[str]]:

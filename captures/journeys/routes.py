@@ -3,7 +3,7 @@
 Theory of operation. A host's choice depends on the recipient's domain alone. So the route of a message is
 
     the one by which this host sent others to the same domain
-    the recipient's own domain, if the host asked for its exchangers
+    the recipient's own domain, if the host asked for its exchangers; it may have been either
     not known, if the host asked for something as soon as it had the message
     none, if it asked nothing: the message is in a mailbox there
 
@@ -52,11 +52,11 @@ class Routes:
     def of_message(self, custody: Transfer, recipient: str) -> frozenset[str]:
         """Return the routes that the server of `custody` may choose for a recipient; none: it stays there."""
         host, since, place = custody.server.host, custody.ended_ns, domain(recipient)
-        known = self._by_domain.get((host, place))
+        known = set(self._by_domain.get((host, place), ()))
+        if self._questions.exchangers_of(host, place, since, math.inf):
+            known.add(place)
         if known:
             return frozenset(known)
-        if self._questions.exchangers_of(host, place, since, math.inf):
-            return frozenset({place})
         if place.startswith("["):
             return frozenset({place.strip("[]")})
         if self._questions.any_by(host) and not self._questions.routes(host, since):

@@ -82,7 +82,7 @@ def _lookup(letter: Step, lookup: Lookup) -> Told:
         )
     lines = [(asked.server.host, asked_text(asked, query)) for asked in lookup.upstream]
     # The last server's answer is the resolver's, unless the resolver had more to it.
-    if not lookup.upstream or lookup.upstream[-1].said != query.said:
+    if not lookup.upstream or not _same_answer(lookup.upstream[-1], query):
         lines.append((query.server.host, query.said))
     return Told(
         letter=letter,
@@ -93,6 +93,11 @@ def _lookup(letter: Step, lookup: Lookup) -> Told:
         good=answered,
         about=lookup,
     )
+
+
+def _same_answer(one: Query, other: Query) -> bool:
+    """Whether two replies say the same: the order of records means nothing (RFC 1034 §3.6)."""
+    return sorted(one.said.split(", ")) == sorted(other.said.split(", "))
 
 
 def asked_text(asked: Query, lookup: Query) -> str:
@@ -183,16 +188,18 @@ def _end(journey: Journey, run: str) -> Told:
         letter=letter,
         time_ns=end.time_ns,
         host=end.host,
-        text=_ending(end, journey.recipient),
+        text=_ending(end, journey.recipient, filed=bool(journey.mailbox_file)),
         lines=(("mailbox", str(PurePath(run) / journey.mailbox_file)),) if journey.mailbox_file else (),
         good=end.state == "delivered",
     )
 
 
-def _ending(end: End, recipient: str) -> str:
+def _ending(end: End, recipient: str, *, filed: bool) -> str:
+    # Whether it lies in a mailbox is not on the wire.
+    seen = "" if filed else ", for all that packets tell"
     notice = f"; the sender is told (journey {end.notice})" if end.notice is not None else ""
     return {
-        "delivered": f"delivers it to {recipient}",
+        "delivered": f"delivers it to {recipient}{seen}",
         "kept": f"keeps it: passed on to nobody for {recipient}",
         "deferred": f"keeps it for {recipient}, to try again",
         "bounced": f"gives up for {recipient}{notice}",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from captures.conversations import Connection, End, Endpoint
 from captures.dns import Message, Record
-from captures.lookups import Lookup, Query
+from captures.lookups import Lookup, Outcome, Query
 from captures.smtp import Exchange, Recipient, Reply, Session, Transaction
 
 HOSTS = {
@@ -125,15 +125,26 @@ class Wire:
         session.connection.last_ns = self.tick()
         return session
 
-    def fails(self, client: str, server: str, end: End = "refused", greeting: str = "") -> None:
-        """A connection on which no mail is sent."""
+    def fails(self, client: str, server: str, end: End = "refused", *replies: str) -> Session:
+        """A connection on which no mail is sent: a greeting and an answer to EHLO, as far as it comes."""
         session = Session(connection=self.connection(client, server, end=end))
-        if greeting:
-            session.greeting = self.reply(greeting)
+        for place, text in enumerate(reply for reply in replies if reply):
+            if place:
+                session.exchanges.append(self.exchange(f"EHLO {HOSTS[client][1]}", text))
+            else:
+                session.greeting = self.reply(text)
+        session.connection.last_ns = self.tick()
         self.sessions.append(session)
+        return session
+
+    def finds(self, client: str, domain: str, *servers: str) -> None:
+        """The lookups of a domain's MX, which are these hosts in order, and of the first one's address."""
+        names = [HOSTS[server][1] for server in servers]
+        self.asks(client, domain, "MX", *(f"{10 * n} {name}." for n, name in enumerate(names, 1)))
+        self.asks(client, names[0], "A", HOSTS[servers[0]][0])
 
     def asks(self, client: str, name: str, rtype: str, *answers: str, rcode: str = "NOERROR") -> Lookup:
-        """A lookup that the resolver answers from its cache."""
+        """A lookup that the resolver answers from its cache, or with no `rcode` not at all."""
         time_ns = self.tick()
         reply = Message(
             id=1,
@@ -159,17 +170,23 @@ class Wire:
             time_ns=time_ns,
             frame=self.frame,
             arrived_ns=time_ns,
-            answered_ns=self.tick(),
-            answer_frame=self.frame,
-            reply=reply,
-            outcome="nxdomain" if rcode == "NXDOMAIN" else "answer" if answers else "nodata",
+            answered_ns=self.tick() if rcode else None,
+            answer_frame=self.frame if rcode else None,
+            reply=reply if rcode else None,
+            outcome=_outcome(rcode, answers),
             zone="",
-            said=", ".join(answers) or rcode,
+            said=", ".join(answers) or rcode or "no answer",
             path=(client, "corp-dns"),
             recursive=True,
         )
         self.lookups.append(Lookup(query=query, upstream=[]))
         return self.lookups[-1]
+
+
+def _outcome(rcode: str, answers: Sequence[str]) -> Outcome:
+    if rcode in ("", "NXDOMAIN"):
+        return "nxdomain" if rcode else "timeout"
+    return "answer" if answers else "nodata"
 
 
 def endpoint(host: str, port: int) -> Endpoint:

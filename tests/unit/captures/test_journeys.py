@@ -341,3 +341,27 @@ def test_domain_that_is_not_there_among_others() -> None:
     lost, found = read(wire)
     assert [lookup.query.name for lookup in lost.hops[-1].lookups] == ["nowhere.example"]
     assert found.end.state == "delivered"
+
+
+def test_notice_about_a_delivered_message() -> None:
+    """What was delivered can be reported as failed by the host where it ended, and by no other."""
+    for author, state in (("corp-mta1", "delivered"), ("rcpt-mda", "bounced")):
+        wire = Wire()
+        crossed(wire)
+        content = notice("<1@example.com>", BOB)
+        wire.sends(author, "corp-msa", content=content, sender="", to=ALICE, queued="N1")
+        assert read(wire)[0].end.state == state
+
+
+def test_notices_about_messages_of_one_message_id() -> None:
+    """Each notice reports on one of them: on one that ended where the notice comes from."""
+    wire = Wire()
+    for number in (1, 2):
+        submitted(wire, f"Q{number}")
+        wire.sends("corp-msa", "rcpt-mx1", content=message(("corp-msa", f"Q{number}")), rcpt="550 5.1.1 no")
+    for number in (1, 2):
+        content = notice("<1@example.com>", BOB, message_id=f"<n{number}@example.com>")
+        wire.sends("corp-msa", "corp-mta1", content=content, sender="", to=ALICE, queued=f"N{number}")
+    one, two, *notices = read(wire)
+    assert [one.end.notice, two.end.notice] == [each.number for each in notices]
+    assert [each.about for each in notices] == [one.number, two.number]

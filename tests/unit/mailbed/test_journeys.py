@@ -97,3 +97,10 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "text.pcapng").write_bytes(b"hello")
     with pytest.raises(LabError, match=r"text\.pcapng"):
         read_capture(tmp_path / "text.pcapng")
+
+
+def test_events_that_lag(journey: Journey, tmp_path: Path) -> None:
+    """Events that have told the beginning of the way so far do not disagree with the packets."""
+    found = checked(journey, Tracker({}), tmp_path)
+    assert found.path[1:] == ("corp-msa", "rcpt-mx1")
+    assert [check.source for check in found.checks] == ["received"]
