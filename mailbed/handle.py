@@ -135,7 +135,14 @@ class Handle:
         """
         connection = Client(self.name)
         token = secrets.token_hex(4)
-        watch = threading.Timer(timeout_s, connection.close) if timeout_s is not None else None
+        late = threading.Event()
+
+        def give_up() -> None:
+            # Said first: who waits on the connection looks as soon as it is closed.
+            late.set()
+            connection.close()
+
+        watch = threading.Timer(timeout_s, give_up) if timeout_s is not None else None
         try:
             if watch is not None:
                 watch.start()
@@ -143,7 +150,7 @@ class Handle:
                 connection, streams, host=host, argv=list(argv), env=dict(env or os.environ), token=token
             )
         except (LabEnded, ValueError, OSError):
-            if watch is not None and watch.finished.is_set():
+            if late.is_set():
                 raise TimeoutError(f"{argv[0]} on {host} ran longer than {timeout_s:g} s") from None
             raise
         finally:

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from mailbed import Lab
+from mailbed.client import Client
 from mailbed.errors import UsageError
 from tests.lab.residue import until
 
@@ -70,6 +72,19 @@ def test_time_out(shared_lab: Lab) -> None:
     with pytest.raises(TimeoutError, match=r"sh on alice ran longer than 0\.5 s"):
         shared_lab.exec("alice", "sh", "-c", "sleep 1234 | sleep 1234", timeout_s=0.5)
     until(lambda: shared_lab.exec("alice", "pgrep", "-f", "sleep 1234").returncode == 1 or None, 5)
+
+
+def test_time_out_on_a_busy_machine(shared_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as such, however long the thread that closes the connection takes to say that it has."""
+    close = Client.close
+
+    def slowly(client: Client) -> None:
+        close(client)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(Client, "close", slowly)
+    with pytest.raises(TimeoutError):
+        shared_lab.exec("alice", "sleep", "1234", timeout_s=0.1)
 
 
 def test_within_its_time(shared_lab: Lab) -> None:
