@@ -61,8 +61,12 @@ def probes() -> Facts:
 
 
 def delays() -> Facts:
-    """`minimal`, which wants netem; here it is required."""
-    plan = dataclasses.replace(catalog.load("minimal"), require=("netem", "htb"))
+    """`minimal`, which wants netem; here it is required. Nothing is asked of alice's link."""
+    plan = catalog.load("minimal")
+    links = tuple(
+        dataclasses.replace(link, rate_mbit=None) if link.a == "alice" else link for link in plan.links
+    )
+    plan = dataclasses.replace(plan, links=links, require=("netem", "htb"))
     with Lab(plan) as lab:
         where = assign(plan).primary()
         return {
