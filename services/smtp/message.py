@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from services.smtp.envelope import Body
+from services.smtp.envelope import Body, Returned
 
 FORMAT = "mailbed.spool/1"
 Fate = Literal["delivered", "relayed", "bounced", "deferred"]
@@ -33,7 +33,8 @@ class CorruptMessage(Exception):
 class Recipient:
     """A recipient still due: `due` is when to try (seconds since 1970), `reply` what the last attempt got.
 
-    `number` is its place in the envelope, which no later change of the list alters.
+    `number` is its place in the envelope, which no later change of the list alters. `notify` and `orcpt` are
+    what the sender asked for (services.smtp.envelope.Wishes).
     """
 
     address: str
@@ -41,6 +42,8 @@ class Recipient:
     due: float
     attempts: int = 0
     reply: str = ""
+    notify: tuple[str, ...] = ()
+    orcpt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,8 @@ class QueuedMessage:
     body: Body
     smtputf8: bool
     size: int
+    ret: Returned = ""
+    envid: str = ""
 
     def after(self, progress: Progress) -> QueuedMessage:
         """Return the message as it is once `progress` has happened."""
@@ -137,6 +142,8 @@ def _read_header(line: bytes) -> tuple[QueuedMessage, int]:
                 due=float(item["due"]),
                 attempts=int(item["attempts"]),
                 reply=str(item["reply"]),
+                notify=tuple(map(str, item["notify"])),
+                orcpt=str(item["orcpt"]),
             )
             for item in values["recipients"]
         )
@@ -148,10 +155,16 @@ def _read_header(line: bytes) -> tuple[QueuedMessage, int]:
             body="8BITMIME" if values["body"] == "8BITMIME" else "7BIT",
             smtputf8=bool(values["smtputf8"]),
             size=int(values["size"]),
+            ret=_returned(values["ret"]),
+            envid=str(values["envid"]),
         )
         return message, int(values["crc32"])
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptMessage(f"the header line lacks or garbles a value: {error}") from error
+
+
+def _returned(value: object) -> Returned:
+    return "FULL" if value == "FULL" else "HDRS" if value == "HDRS" else ""
 
 
 def _read_progress(line: bytes, number: int) -> Progress:

@@ -27,7 +27,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from services.smtp.envelope import Envelope
+from services.smtp.address import Address
+from services.smtp.envelope import Envelope, Wishes
 from services.smtp.errors import SpoolUnavailable
 from services.smtp.message import Progress, QueuedMessage, Recipient
 from services.smtp.spool import Spool
@@ -120,12 +121,14 @@ class Queue:
             arrival=now,
             sender=envelope.reverse_path,
             recipients=tuple(
-                Recipient(address=str(address), number=number, due=now)
+                _recipient(address, number, now, envelope.wishes.get(address, Wishes()))
                 for number, address in enumerate(envelope.recipients)
             ),
             body=envelope.body,
             smtputf8=envelope.smtputf8,
             size=len(content),
+            ret=envelope.ret,
+            envid=envelope.envid,
         )
         await self._in_thread(lambda: self._spool.write(message, content))
         self._messages[queue_id] = message
@@ -237,3 +240,7 @@ class Queue:
     async def _undisturbed(self, work: Coroutine[object, object, _Result]) -> _Result:
         """Await `work`, which goes on even if the waiting is cancelled."""
         return await asyncio.shield(self._start(work))
+
+
+def _recipient(address: Address, number: int, due: float, wishes: Wishes) -> Recipient:
+    return Recipient(address=str(address), number=number, due=due, notify=wishes.notify, orcpt=wishes.orcpt)
