@@ -6,7 +6,8 @@
         sh -c 'mount -t tmpfs tmpfs /tmp && exec "$@"' - \\
         mn --custom topologies/custom.py --topo minimal --switch lxbr --controller none
 
-Every built-in topology is there; parameters stand behind commas: `--topo internet,DOMAINS=30`.
+Every built-in topology is there; parameters stand behind commas: `--topo internet,DOMAINS=30`. The launcher's
+`lxbr` needs Debian's `bridge-utils`.
 
 Run it in a sandbox only, as above (root leaves out `--user --map-root-user`): when something goes wrong, or
 at Ctrl-C, the launcher cleans up by killing processes by name and by removing `/tmp/*.log` and `/tmp/*.out`,
