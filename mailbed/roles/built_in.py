@@ -1,4 +1,4 @@
-"""Our own implementations: name servers on dnslib, mail servers on aiosmtpd, mail clients on aiosmtplib."""
+"""Our own implementations: name servers on dnslib, mail servers on aiosmtpd, mail clients."""
 
 from __future__ import annotations
 

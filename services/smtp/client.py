@@ -1,4 +1,4 @@
-"""The sending side of one SMTP session: connect, greet, and transfer messages. The edge to aiosmtplib.
+"""The sending side of one SMTP session: connect, greet, and transfer messages.
 
 Theory of operation. A session fails in one of three ways. Before the greeting and EHLO are through, the
 host is *unreachable*: another exchanger may do better. A session that has carried a message before and is
@@ -6,37 +6,31 @@ refused the next MAIL is *stale*: the server has closed it meanwhile, or wants n
 may do better. In all other cases every recipient gets a reply, be it the server's own or, if the
 connection breaks, one that says so and asks to try again.
 
-A session can carry one message after the other, as long as it is `usable`: a transaction that came to
-nothing, because no recipient was taken, is ended with RSET before the next MAIL.
+A session can carry one message after the other, as long as it is `usable`.
 
-Which extensions a message needs is decided before MAIL (`mail_parameters`): 8-bit content needs 8BITMIME
-(RFC 6152 §3), an address or a header field beyond ASCII needs SMTPUTF8 (RFC 6531 §3.2). This client does
-not convert messages, so that a server without them cannot have the message.
+TLS between servers is opportunistic (RFC 7435): it is taken up where it is offered, whatever the certificate.
+Where it fails the session begins anew without it: nobody had asked for more than that the message arrives.
 
-aiosmtplib's own `mail` and `rcpt` pass an address through the email package, which may change it; the
-commands are therefore given as bytes. Its `data` makes an empty message one of an empty line, and has one
-time-out for the transfer and the reply together, which a large message over a slow link exceeds.
+The rest is elsewhere: what is said (transaction, handshake), and how (connection).
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 import ssl
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import aiosmtplib
-
+from services.smtp import handshake
 from services.smtp.address import Address
+from services.smtp.connection import Broken, Connection, connect, reason
 from services.smtp.data import stuffed
 from services.smtp.envelope import Envelope
 from services.smtp.errors import SmtpError
-from services.smtp.replies import Reply, parse_reply
-from services.smtp.trace import header_section
+from services.smtp.handshake import Offered, Refusal
+from services.smtp.replies import Reply
+from services.smtp.transaction import Transaction
 
 _QUIT_TIMEOUT_S = 5.0
 
@@ -61,72 +55,58 @@ class Timeouts:
     command_s: float = 300.0
 
 
-def mail_parameters(
-    envelope: Envelope, recipients: Sequence[Address], content: bytes, offered: Mapping[str, str]
-) -> tuple[list[str], dict[Address, Reply]]:
-    """Return the parameters of MAIL, and a refusal for each recipient who cannot be sent to.
-
-    `offered` is what the server announced, by keyword in lower case.
-    Source: RFC 1870 §6, RFC 6152 §3, RFC 6531 §3.2 to §3.5.
-    """
-    parameters = []
-    limit = offered.get("size", "")
-    if limit.isascii() and limit.isdigit() and 0 < int(limit) < len(content):
-        reply = Reply(552, "5.3.4", f"message of {len(content)} bytes exceeds the server's limit of {limit}")
-        return [], dict.fromkeys(recipients, reply)
-    if "size" in offered:
-        parameters.append(f"SIZE={len(content)}")
-
-    if not content.isascii():
-        if "8bitmime" not in offered:
-            reply = Reply(554, "5.6.3", "8-bit content, and the server does not offer 8BITMIME")
-            return [], dict.fromkeys(recipients, reply)
-        parameters.append("BODY=8BITMIME")
-
-    utf8_header = envelope.smtputf8 and not header_section(content).isascii()
-    utf8_sender = envelope.sender is not None and not envelope.sender.is_ascii
-    foreign = [recipient for recipient in recipients if utf8_sender or not recipient.is_ascii]
-    if "smtputf8" in offered:
-        return [*parameters, "SMTPUTF8"] if utf8_header or foreign else parameters, {}
-    refused = {}
-    if utf8_header:
-        reply = Reply(554, "5.6.9", "header fields beyond ASCII, and the server does not offer SMTPUTF8")
-        refused = dict.fromkeys(recipients, reply)
-    reply = Reply(550, "5.6.7", "address beyond ASCII, and the server does not offer SMTPUTF8")
-    return parameters, {**refused, **dict.fromkeys(foreign, reply)}
-
-
 class ClientSession:
-    """An SMTP session that is past EHLO. Leaving it says QUIT and closes it."""
+    """An SMTP session that is past EHLO. Leaving it says QUIT and closes it.
 
-    def __init__(self, client: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
-        self._client = client
+    `uncertain`: the server may have the last message although it did not say so.
+    """
+
+    def __init__(self, connection: Connection, offered: Offered, timeouts: Timeouts) -> None:
+        self._connection = connection
+        self._offered = offered
         self._timeouts = timeouts
         self._used = False
         self._begun = False
         self._broken = False
+        self.uncertain = False
 
     @classmethod
-    async def open(cls, address: str, port: int, *, helo: str, timeouts: Timeouts) -> ClientSession:
-        """Return a session with the server at `address`. Raises: Unreachable."""
-        client = aiosmtplib.SMTP(
-            hostname=address, port=port, local_hostname=helo, start_tls=False, timeout=timeouts.command_s
-        )
+    async def open(
+        cls, address: str, port: int, *, helo: str, timeouts: Timeouts, tls: ssl.SSLContext | None = None
+    ) -> ClientSession:
+        """Return a session with the server at `address`, under TLS if it has that. Raises: Unreachable."""
         try:
-            await client.connect(timeout=timeouts.connect_s)
-            await _greet(client)
-        except aiosmtplib.SMTPResponseException as error:
-            client.close()
-            raise Unreachable(_failure(error)) from error
-        except (aiosmtplib.SMTPException, OSError) as error:
-            client.close()
+            connection = await connect(address, port, timeout_s=timeouts.connect_s)
+        except OSError as error:
             raise Unreachable(Reply(451, "4.4.1", f"{address}: {reason(error)}")) from error
-        return cls(client, timeouts)
+        try:
+            offered = await handshake.greeted(connection, helo, timeout_s=timeouts.connect_s)
+        except Refusal as error:
+            await connection.close()
+            raise Unreachable(error.reply) from error
+        except Broken as error:
+            await connection.close()
+            reply = Reply(451, "4.4.1", f"{address}: {error}")
+            raise Unreachable(error.replies[-1] if error.replies else reply) from error
+        if tls is None or "starttls" not in offered:
+            return cls(connection, offered, timeouts)
+        try:
+            offered = await handshake.secured(
+                connection, tls, server=address, helo=helo, timeout_s=timeouts.connect_s
+            )
+        except (Broken, Refusal, OSError):
+            await connection.close()
+            return await cls.open(address, port, helo=helo, timeouts=timeouts)
+        return cls(connection, offered, timeouts)
 
     @property
     def usable(self) -> bool:
         """It may carry another message: both sides know where they are."""
-        return self._client.is_connected and not self._broken
+        return self._connection.usable and not self._broken
+
+    def offers(self, extension: str) -> bool:
+        """The server announced the extension (`DSN`)."""
+        return extension.lower() in self._offered
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,10 +121,10 @@ class ClientSession:
 
     async def close(self, *, quit_first: bool = True) -> None:
         """End the session, with QUIT if it is still connected."""
-        with suppress(aiosmtplib.SMTPException, OSError):
-            if quit_first and self._client.is_connected:
-                await self._client.quit(timeout=_QUIT_TIMEOUT_S)
-        self._client.close()
+        if quit_first and self.usable:
+            with suppress(Broken):
+                await self._connection.exchange(b"QUIT\r\n", timeout_s=_QUIT_TIMEOUT_S)
+        await self._connection.close()
 
     async def send(self, envelope: Envelope, content: bytes) -> dict[Address, Reply]:
         """Transfer one message; return the decisive reply for each of its recipients, in their order.
@@ -152,136 +132,29 @@ class ClientSession:
         A recipient has the message if the reply is positive.
         Raises: Stale, if it is not the session's first message; nothing else for what the server does.
         """
-        replies: dict[Address, Reply] = {}
-        try:
-            await self._transact(envelope, content, replies)
-        except aiosmtplib.SMTPResponseException as error:
+        transaction = Transaction(envelope, content, self._offered, reset=self._begun)
+        while step := transaction.step():
+            # A new session has shown by its greeting that somebody is there; an old one must show it now.
+            fresh = not self._used or transaction.mail is not None
+            timeout_s = self._timeouts.command_s if fresh else self._timeouts.connect_s
+            data = stuffed(content) if step.message else step.commands
+            try:
+                replies = await self._connection.exchange(data, replies=step.replies, timeout_s=timeout_s)
+            except Broken as error:
+                if error.replies:
+                    transaction.take(error.replies)
+                transaction.fail(Reply(451, "4.4.2", f"the session broke: {error}"))
+            else:
+                transaction.take(replies)
+            self._refuse_if_stale(transaction)
+        self._begun, self.uncertain = transaction.open, transaction.sent
+        self._broken = self._broken or transaction.broken
+        return {recipient: transaction.replies[recipient] for recipient in envelope.recipients}
+
+    def _refuse_if_stale(self, transaction: Transaction) -> None:
+        mail = transaction.mail
+        if mail is not None and mail.positive:
+            self._used = True
+        elif self._used and (mail is not None or transaction.broken):
             self._broken = True
-            _rest(envelope, replies, _failure(error))
-        except (aiosmtplib.SMTPException, OSError) as error:
-            self._broken = True
-            _rest(envelope, replies, Reply(451, "4.4.2", f"the session broke: {reason(error)}"))
-        return {recipient: replies[recipient] for recipient in envelope.recipients}
-
-    async def _transact(self, envelope: Envelope, content: bytes, replies: dict[Address, Reply]) -> None:
-        offered = self._client.esmtp_extensions
-        parameters, refused = mail_parameters(envelope, envelope.recipients, content, offered)
-        replies.update(refused)
-        if len(replies) == len(envelope.recipients):
-            return
-        mail = await self._begin(f"FROM:<{envelope.reverse_path}>", *parameters)
-        if not mail.positive:
-            _rest(envelope, replies, mail)
-            return
-        accepted = []
-        for recipient in envelope.recipients:
-            if recipient not in replies:
-                reply = _recipient_reply(await self._command("RCPT", f"TO:<{recipient}>"))
-                if reply.positive:
-                    accepted.append(recipient)
-                else:
-                    replies[recipient] = reply
-        if accepted:
-            _rest(envelope, replies, await self._data(content))
-            self._begun = False
-
-    async def _begin(self, *words: str) -> Reply:
-        """Begin a transaction and return the reply to MAIL. Raises: Stale."""
-        # A new session has shown by its greeting that somebody is there; an old one must show it now.
-        timeout_s = self._timeouts.connect_s if self._used else self._timeouts.command_s
-        try:
-            if self._begun:
-                await self._command("RSET", timeout_s=timeout_s)
-            reply = await self._command("MAIL", *words, timeout_s=timeout_s)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            if self._used:
-                raise Stale(f"the session broke: {reason(error)}") from error
-            raise
-        if self._used and not reply.positive:
-            raise Stale(str(reply))
-        self._used = self._begun = True
-        return reply
-
-    async def _command(self, *words: str, timeout_s: float | None = None) -> Reply:
-        code, message = await self._client.execute_command(
-            *(word.encode("utf-8") for word in words), timeout=timeout_s or self._timeouts.command_s
-        )
-        return parse_reply(code, message)
-
-    async def _data(self, content: bytes) -> Reply:
-        """Transfer the content and return the reply to its end."""
-        code, message = await self._client.execute_command(b"DATA", timeout=self._timeouts.command_s)
-        if code != aiosmtplib.SMTPStatus.start_input:
-            raise aiosmtplib.SMTPDataError(code, message)
-        protocol = self._client.protocol
-        if protocol is None:
-            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        protocol.write(stuffed(content))
-        # It begins to listen before the loop looks at the socket again: aiosmtplib drops what nobody awaits.
-        reading = asyncio.ensure_future(protocol.read_response())
-        try:
-            await self._while_it_flows(reading)
-            code, message = await reading
-        finally:
-            reading.cancel()
-        return parse_reply(code, message)
-
-    async def _while_it_flows(self, reading: asyncio.Future[aiosmtplib.SMTPResponse]) -> None:
-        """Wait for the reply as long as the server takes what was written (RFC 5321 §4.5.3.2.5)."""
-        unsent = self._unsent()
-        while not (await asyncio.wait({reading}, timeout=self._timeouts.command_s))[0]:
-            before, unsent = unsent, self._unsent()
-            if unsent >= before:
-                self._client.close()
-                raise aiosmtplib.SMTPReadTimeoutError("Timed out waiting for server response")
-
-    def _unsent(self) -> int:
-        transport = self._client.transport
-        return transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
-
-
-async def _greet(client: aiosmtplib.SMTP) -> None:
-    try:
-        await client.ehlo()
-    except aiosmtplib.SMTPHeloError:
-        # RFC 5321 §3.2: a server without extensions is asked the old way.
-        if not client.is_connected:
-            raise
-        await client.helo()
-
-
-def _failure(error: aiosmtplib.SMTPResponseException) -> Reply:
-    """Return the reply that stopped a session; never a positive one, for nothing was handed over."""
-    reply = parse_reply(error.code, error.message)
-    if reply.positive:
-        # In the wrong place: `250` as a greeting, or to DATA before any message was sent.
-        return Reply(451, "4.5.0", f"unexpected reply: {reply}")
-    return reply
-
-
-def _recipient_reply(reply: Reply) -> Reply:
-    if reply.code == 552:
-        # RFC 5321 §4.5.3.1.10: old servers say so where 452, too many recipients, is meant.
-        return Reply(452, "4.5.3", reply.text)
-    return reply
-
-
-def _rest(envelope: Envelope, replies: dict[Address, Reply], reply: Reply) -> None:
-    """Give `reply` to each recipient who has none yet."""
-    for recipient in envelope.recipients:
-        replies.setdefault(recipient, reply)
-
-
-def reason(error: BaseException) -> str:
-    """Return what went wrong on one line: the system's word where there is one."""
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"certificate refused: {cause.verify_message}"
-    if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
-        # asyncio puts a sentence of its own where the system's word should be.
-        return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
-    if isinstance(cause, TimeoutError) or isinstance(error, TimeoutError):
-        return "timed out"
-    return " ".join(str(cause).split()) or type(cause).__name__
+            raise Stale(str(mail or "the session broke"))

@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-import aiosmtplib
-
 from services.smtp.address import Address, parse_address
-from services.smtp.client import ClientSession, Stale, Timeouts, reason
+from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
+from services.smtp.connection import Broken, Connection, connect_over, reason
 from services.smtp.envelope import Envelope
 from services.smtp.errors import SubmissionFailed
-from services.smtp.replies import Reply, parse_reply
+from services.smtp.handshake import NotOffered, Offered, Refusal, authenticated, greeted, secured
+from services.smtp.replies import Reply
 from services.smtp.trace import header_section
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -99,12 +99,12 @@ class Outgoing:
             raise SubmissionFailed("no recipients")
         try:
             replies = await self._send(envelope, content)
-        except aiosmtplib.SMTPResponseException as error:
-            reply = parse_reply(error.code, error.message)
+        except (Refusal, Unreachable) as error:
+            reply = error.reply
             raise SubmissionFailed(
                 f"{self._config.server} said: {reply}", reply=str(reply), temporary=not reply.permanent
             ) from error
-        except (aiosmtplib.SMTPException, OSError) as error:
+        except (Broken, NotOffered, OSError) as error:
             raise SubmissionFailed(
                 f"{self._config.server}:{self._config.port}: {reason(error)}", temporary=not _final(error)
             ) from error
@@ -160,22 +160,27 @@ def client_context(ca_file: Path, keylog: Path | None) -> ssl.SSLContext:
 async def _session(config: SubmissionConfig) -> ClientSession:
     context = client_context(config.ca_file, config.keylog)
     sock = await _connected(config)
-    client = aiosmtplib.SMTP(
-        hostname=config.server,
-        local_hostname=config.hostname or f"[{sock.getsockname()[0]}]",
-        username=config.username,
-        password=config.password,
-        sock=sock,
-        start_tls=True,
-        tls_context=context,
-        timeout=config.timeout_s,
-    )
+    connection = await connect_over(sock)
     try:
-        await client.connect()
+        offered = await _logged_in(config, connection, context, f"[{connection.local_address}]")
     except BaseException:
-        client.close()
+        await connection.close()
         raise
-    return ClientSession(client, Timeouts(connect_s=config.timeout_s, command_s=config.timeout_s))
+    timeouts = Timeouts(connect_s=config.timeout_s, command_s=config.timeout_s)
+    return ClientSession(connection, offered, timeouts)
+
+
+async def _logged_in(
+    config: SubmissionConfig, connection: Connection, context: ssl.SSLContext, literal: str
+) -> Offered:
+    """Return what the server offers to its user, under TLS. Raises: Refusal, NotOffered, Broken, OSError."""
+    helo = config.hostname or literal
+    offered = await greeted(connection, helo, timeout_s=config.timeout_s)
+    if "starttls" not in offered:
+        raise NotOffered("the server does not offer STARTTLS, and passwords never travel in the clear")
+    offered = await secured(connection, context, server=config.server, helo=helo, timeout_s=config.timeout_s)
+    await authenticated(connection, offered, config.username, config.password, timeout_s=config.timeout_s)
+    return offered
 
 
 async def _connected(config: SubmissionConfig) -> socket.socket:
@@ -214,5 +219,4 @@ def _final(error: BaseException) -> bool:
         if isinstance(cause, socket.gaierror):
             return cause.errno != socket.EAI_AGAIN
         cause = cause.__cause__
-    # What is left of aiosmtplib's own errors: an extension that is missing.
-    return isinstance(error, aiosmtplib.SMTPException) and not isinstance(error, OSError)
+    return isinstance(error, NotOffered)

@@ -10,6 +10,7 @@ import pytest
 
 from services.smtp.address import parse_address
 from services.smtp.client import ClientSession, Stale, Timeouts
+from services.smtp.connection import Connection
 from services.smtp.envelope import Envelope
 from tests.unit.smtp.running import ScriptedServer
 
@@ -121,7 +122,7 @@ def test_a_message_that_takes_longer_than_a_reply_may(
     monkeypatch: pytest.MonkeyPatch, unsent: Iterator[int], reply: str
 ) -> None:
     """The time-out is for a server that does nothing, not for one that is slow (RFC 5321 §4.5.3.2.5)."""
-    monkeypatch.setattr(ClientSession, "_unsent", lambda _: next(unsent))
+    monkeypatch.setattr(Connection, "_unsent", lambda _: next(unsent))
 
     async def steps(session: ClientSession) -> None:
         assert str((await session.send(ENVELOPE, CONTENT))[BOB]) == reply
