@@ -20,7 +20,7 @@ _MAX_VALUE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """SPF's result for `domain`, that of the reverse-path or, if that is null, of HELO; `reason` is one line."""
+    """SPF's result for `domain`: the reverse-path's or, if that is null, HELO's; `reason` is one line."""
 
     result: str
     domain: str = ""
