@@ -55,7 +55,8 @@ Use = Annotated[
     ),
 ]
 TimeScale = Annotated[
-    float, typer.Option("--time-scale", metavar="X", help="Retry intervals are divided by this.")
+    float,
+    typer.Option("--time-scale", metavar="X", help="Divides retry, warning and expiry times."),
 ]
 Sender = Annotated[
     str | None,

@@ -7,8 +7,8 @@ Theory of operation. An attempt at a message goes like this:
         a domain            its exchangers in order; the next one if a host cannot be reached
 
 What came of it is settled hop by hop (outcomes), before the session is closed: the time in which a crash
-could send a message twice is the time of one write. Failures are collected, so that a sender gets one
-notification an attempt.
+could send a message twice is the time of one write. Failures and delays are collected, so that a sender gets
+one report of each an attempt.
 
 A hop has a limited number of places (hops), so that a full queue does not fall upon one host; many more
 messages may wait for their hop, so that a dead one does not hold up the rest. The content is read once for a
@@ -107,14 +107,14 @@ class Runner:
         now = self._clock()
         due = [recipient for recipient in message.recipients if recipient.due <= now]
         try:
-            local, remote, failed = self._grouped(due)
+            local, remote, rest = self._grouped(due)
             work = [self._relay(message, hop, group) for hop, group in remote.items()]
             if local:
                 work.append(self._file(message, local))
-            for failures in await asyncio.gather(*work):
-                failed += failures
-            if failed:
-                await self._ledger.bounce(message, await self._queue.content(message.id), failed)
+            for unfinished in await asyncio.gather(*work):
+                rest += unfinished
+            if rest:
+                await self._ledger.conclude(message, await self._queue.content(message.id), rest)
         except Exception as error:
             await self._postpone(message, due, error)
         self._queue.release(message.id)
@@ -142,14 +142,22 @@ class Runner:
     async def _file(
         self, message: QueuedMessage, local: Sequence[tuple[Recipient, Mailbox]]
     ) -> list[Outcome]:
-        """Put the message into the mailboxes here; return the recipients that failed for good."""
+        """Put the message into the mailboxes here; return what is left to conclude with."""
         async with self._filing:
             try:
-                data = return_path(message.sender) + await self._queue.content(message.id)
-                stuck = []
+                content = await self._queue.content(message.id)
+                data = return_path(message.sender) + content
+                filed: list[tuple[Recipient, Mailbox, str]] = []
+                stuck: list[Outcome] = []
                 for recipient, mailbox in local:
-                    stuck += await self._file_one(message, data, recipient, mailbox)
-                return await self._ledger.settle(message, stuck)
+                    try:
+                        file = await self._file_one(message, data, recipient, mailbox)
+                        filed.append((recipient, mailbox, file))
+                    except OSError as error:
+                        reply = Reply(451, "4.3.1", f"the mailbox cannot be written: {error.strerror}")
+                        stuck.append(Outcome(recipient=recipient, reply=reply))
+                await self._ledger.filed(message, content, filed)
+                return await self._ledger.settle(message, content, stuck)
             except Exception as error:
                 await self._postpone(message, [recipient for recipient, _ in local], error)
                 return []
@@ -157,15 +165,15 @@ class Runner:
     async def _relay(
         self, message: QueuedMessage, remote: Remote, group: Sequence[Recipient]
     ) -> list[Outcome]:
-        """Bring the message to one hop; return the recipients that failed for good."""
+        """Bring the message to one hop; return what is left to conclude with."""
         async with self._hops.place(remote) as hop:
             try:
                 content = await self._queue.content(message.id)
-                failed = []
+                rest = []
                 for start in range(0, len(group), _RECIPIENTS_AT_ONCE):
                     part = group[start : start + _RECIPIENTS_AT_ONCE]
-                    failed += await self._transfer(message, content, hop, remote, part)
-                return failed
+                    rest += await self._transfer(message, content, hop, remote, part)
+                return rest
             except Exception as error:
                 await self._postpone(message, group, error)
                 return []
@@ -185,20 +193,17 @@ class Runner:
 
     async def _file_one(
         self, message: QueuedMessage, data: bytes, recipient: Recipient, mailbox: Mailbox
-    ) -> list[Outcome]:
-        """Put the message into a mailbox, once for each recipient that leads there."""
+    ) -> str:
+        """Put the message into a mailbox, once for each recipient that leads there; return the file.
+
+        Raises: OSError.
+        """
         path = maildir.mailbox_path(self._config.mailboxes, mailbox.domain, mailbox.user)
         name = maildir.unique_name(
             arrival=message.arrival, queue_id=message.id, number=recipient.number, host=self._config.host
         )
-        try:
-            file = await asyncio.to_thread(maildir.deliver, path, name, data)
-        except OSError as error:
-            reply = Reply(451, "4.3.1", f"the mailbox cannot be written: {error.strerror}")
-            return [Outcome(recipient=recipient, reply=reply)]
-        place = str(file.relative_to(self._config.mailboxes))
-        await self._ledger.filed(message, recipient, mailbox=mailbox, file=place)
-        return []
+        file = await asyncio.to_thread(maildir.deliver, path, name, data)
+        return str(file.relative_to(self._config.mailboxes))
 
     async def _transfer(
         self, message: QueuedMessage, content: bytes, hop: Hop, remote: Remote, group: Sequence[Recipient]
@@ -221,7 +226,7 @@ class Runner:
             reply = Reply(451, error.enhanced_code, str(error))
         except RoutingError as error:
             reply = Reply(550, error.enhanced_code, str(error))
-        return await self._ledger.settle(message, outcomes(group, reply))
+        return await self._ledger.settle(message, content, outcomes(group, reply))
 
     async def _transfer_to(
         self, target: Target, message: QueuedMessage, content: bytes, hop: Hop, group: Sequence[Recipient]
@@ -249,7 +254,7 @@ class Runner:
                         Outcome(recipient=by_address[address], reply=reply, target=target)
                         for address, reply in replies.items()
                     ]
-                    return await self._ledger.settle(message, results)
+                    return await self._ledger.settle(message, content, results)
 
 
 def _decisive(replies: Sequence[Reply]) -> Reply:

@@ -34,7 +34,7 @@ class Recipient:
     """A recipient still due: `due` is when to try (seconds since 1970), `reply` what the last attempt got.
 
     `number` is its place in the envelope, which no later change of the list alters. `notify` and `orcpt` are
-    what the sender asked for (services.smtp.envelope.Wishes).
+    what the sender asked for (services.smtp.envelope.Wishes); `warned` says that they were told of the delay.
     """
 
     address: str
@@ -44,17 +44,19 @@ class Recipient:
     reply: str = ""
     notify: tuple[str, ...] = ()
     orcpt: str = ""
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What an attempt came to for one recipient; `attempts` and `due` matter for `deferred` only."""
+    """What an attempt came to for one recipient; what is below `reply` matters for `deferred` only."""
 
     recipient: str
     fate: Fate
     reply: str = ""
     attempts: int = 0
     due: float = 0.0
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def _advanced(recipients: Sequence[Recipient], progress: Progress) -> list[Recip
             kept.append(recipient)
         elif progress.fate == "deferred":
             again = replace(recipient, attempts=progress.attempts, due=progress.due, reply=progress.reply)
-            kept.append(again)
+            kept.append(replace(again, warned=recipient.warned or progress.warned))
     return kept
 
 
@@ -144,6 +146,7 @@ def _read_header(line: bytes) -> tuple[QueuedMessage, int]:
                 reply=str(item["reply"]),
                 notify=tuple(map(str, item["notify"])),
                 orcpt=str(item["orcpt"]),
+                warned=bool(item["warned"]),
             )
             for item in values["recipients"]
         )
@@ -178,6 +181,7 @@ def _read_progress(line: bytes, number: int) -> Progress:
             reply=str(values["reply"]),
             attempts=int(values["attempts"]),
             due=float(values["due"]),
+            warned=bool(values["warned"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptMessage(f"line {number} of the journal lacks or garbles a value: {error}") from error

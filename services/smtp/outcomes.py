@@ -1,41 +1,64 @@
-"""What became of recipients: written down, told, and where it failed for good, reported to the sender.
+"""What became of recipients: written down, told, and reported to the sender who is to know.
 
 Theory of operation. Each reply of an attempt decides over one recipient:
 
-    2xx     relayed     done
-    4xx     deferred    again later (retry), until the message is too old; then it counts as 5xx
-    5xx     failed      the sender gets a notification (dsn), unless the sender is nobody; then done
+    2xx     relayed     done; reported if the sender asked for that and the next server will not do so
+    4xx     deferred    again later (retry); reported once it has lasted; until the message is too old
+    5xx     failed      reported, unless the sender is nobody or did not want to know; then done
 
-The order is always: on disk first, then the event. A notification is queued before its cause is closed,
-so that a crash between the two repeats it rather than loses it.
+The order is always: on disk first, then the event. A report of failure or delivery is queued before its
+cause is closed, so that a crash between the two repeats it rather than loses it. Of what was relayed the
+report comes afterwards: until that is written down, a crash would send the message itself twice.
+
+Failures and delays are collected (`settle` returns them), so that a sender gets one report of each an
+attempt.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from services.notices import Notices
-from services.smtp.address import parse_address
-from services.smtp.dsn import Failure, notification
-from services.smtp.envelope import Envelope
+from services.smtp.dsn import Entry
 from services.smtp.errors import SpoolUnavailable
-from services.smtp.message import Progress, QueuedMessage, Recipient
+from services.smtp.message import Fate, Progress, QueuedMessage, Recipient
 from services.smtp.policy import Mailbox
 from services.smtp.queue import Queue
 from services.smtp.replies import Reply
+from services.smtp.reports import Reports
 from services.smtp.retry import RetryPolicy
 from services.smtp.routing import Target
 from services.smtp.streams import Streams
+from services.smtp.wishes import Action, is_told
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one recipient got from an attempt, and from whom (None: from this host)."""
+    """What one recipient got from an attempt, and from whom (None: from this host).
+
+    `reports`: the server that took the message has promised to report on it (it offers DSN). `expired`: the
+    message has waited too long, so that a reply which leaves hope is the last.
+    """
 
     recipient: Recipient
     reply: Reply
     target: Target | None = None
+    reports: bool = False
+    expired: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """It will not be tried again."""
+        return self.reply.permanent or self.expired
+
+    @property
+    def decision(self) -> Reply:
+        """The reply that decided, as events and the journal tell it."""
+        return _given_up(self.reply) if self.expired else self.reply
 
 
 def outcomes(recipients: Iterable[Recipient], reply: Reply) -> list[Outcome]:
@@ -44,7 +67,7 @@ def outcomes(recipients: Iterable[Recipient], reply: Reply) -> list[Outcome]:
 
 
 class Ledger:
-    """Keeps the queue and the world informed of what attempts come to."""
+    """Keeps the queue, the senders and the world informed of what attempts come to."""
 
     def __init__(
         self,
@@ -56,46 +79,59 @@ class Ledger:
         streams: Streams,
         clock: Callable[[], float],
     ) -> None:
-        self._hostname = hostname
         self._retry = retry
         self._queue = queue
         self._notices = notices
         self._streams = streams
         self._clock = clock
+        self._reports = Reports(hostname=hostname, retry=retry, queue=queue, notices=notices)
 
     async def filed(
-        self, message: QueuedMessage, recipient: Recipient, *, mailbox: Mailbox, file: str
+        self, message: QueuedMessage, content: bytes, files: Sequence[tuple[Recipient, Mailbox, str]]
     ) -> None:
-        """Close a recipient whose message lies in a mailbox here, in `file` below the mailboxes."""
-        step = Progress(recipient=recipient.address, fate="delivered", reply="250 2.1.5 filed")
-        await self._queue.record(message.id, [step])
-        self._notices.event(
-            "delivered",
-            id=message.id,
-            recipient=recipient.address,
-            mailbox=f"{mailbox.user}@{mailbox.domain}",
-            file=file,
-        )
+        """Close recipients whose message lies in mailboxes here, in a file each below the mailboxes."""
+        filed = outcomes((recipient for recipient, _, _ in files), Reply(250, "2.1.5", "filed"))
+        try:
+            await self._report(message, content, filed, "delivered")
+        except SpoolUnavailable as error:
+            # They are filed once more, under the same names, when there is room for the report too.
+            await self._wait_for_room(message, filed, error)
+            return
+        await self._close(message, filed, "delivered")
+        for recipient, mailbox, file in files:
+            self._notices.event(
+                "delivered",
+                id=message.id,
+                recipient=recipient.address,
+                mailbox=f"{mailbox.user}@{mailbox.domain}",
+                file=file,
+            )
 
-    async def settle(self, message: QueuedMessage, results: Sequence[Outcome]) -> list[Outcome]:
-        """Close what was relayed, postpone what was deferred, and return what failed for good."""
+    async def settle(
+        self, message: QueuedMessage, content: bytes, results: Sequence[Outcome]
+    ) -> list[Outcome]:
+        """Close what was relayed, postpone what was deferred; return what is left to `conclude` with."""
+        age = self._clock() - message.arrival
         relayed = [outcome for outcome in results if outcome.reply.positive]
-        failed = [outcome for outcome in results if outcome.reply.permanent]
-        deferred = [outcome for outcome in results if not (outcome.reply.positive or outcome.reply.permanent)]
-        if self._retry.expired(self._clock() - message.arrival):
-            failed += [replace(outcome, reply=_given_up(outcome.reply)) for outcome in deferred]
-            deferred = []
-        done = [
-            Progress(recipient=outcome.recipient.address, fate="relayed", reply=str(outcome.reply))
-            for outcome in relayed
-        ]
+        if self._retry.expired(age):
+            results = [replace(outcome, expired=not outcome.reply.permanent) for outcome in results]
+        failed = [outcome for outcome in results if outcome.failed and not outcome.reply.positive]
+        deferred = [outcome for outcome in results if not (outcome.failed or outcome.reply.positive)]
+        delayed = [outcome for outcome in deferred if self._to_be_warned(message, outcome, age)]
+
+        done = [_closed(outcome, "relayed") for outcome in relayed]
         postponed = [self._postponed(message, outcome) for outcome in deferred]
         if done or postponed:
             await self._queue.record(message.id, [*done, *postponed])
         for outcome in relayed:
             self._tell_relayed(message, outcome)
-        self._tell_deferred(message, postponed)
-        return failed
+        self._tell_deferred(message, postponed, warning=delayed)
+        unreported = [outcome for outcome in relayed if not outcome.reports]
+        try:
+            await self._report(message, content, unreported, "relayed")
+        except SpoolUnavailable as error:
+            log.error("%s: no report of what was relayed: %s", message.id, error)
+        return failed + delayed
 
     async def postpone(self, message: QueuedMessage, results: Sequence[Outcome]) -> None:
         """Try recipients again later, however old the message is: this host could not do its part.
@@ -107,44 +143,86 @@ class Ledger:
             await self._queue.record(message.id, postponed)
         self._tell_deferred(message, postponed)
 
-    async def bounce(self, message: QueuedMessage, content: bytes, failed: Sequence[Outcome]) -> None:
-        """Tell the sender, then close the failed recipients; nobody is told of a failed notification."""
+    async def conclude(self, message: QueuedMessage, content: bytes, rest: Sequence[Outcome]) -> None:
+        """End an attempt: close what failed and keep what is delayed, the sender having been told of both."""
+        await self._bounce(message, content, [outcome for outcome in rest if outcome.failed])
+        await self._warn(message, content, [outcome for outcome in rest if not outcome.failed])
+
+    async def _bounce(self, message: QueuedMessage, content: bytes, failed: Sequence[Outcome]) -> None:
+        """Tell the sender, then close the failed recipients; nobody is told of a failed report."""
         try:
-            bounce_id = await self._notify(message, content, failed) if message.sender else None
+            bounce_id = await self._report(message, content, failed, "failed")
         except SpoolUnavailable as error:
-            # There is no room to tell the sender. The recipients stay due, and so will fail again.
-            reply = Reply(451, "4.3.1", str(error))
-            await self.postpone(message, [replace(outcome, reply=reply) for outcome in failed])
+            # The recipients stay due, and so will fail again.
+            await self._wait_for_room(message, failed, error)
             return
-        closed = [
-            Progress(recipient=outcome.recipient.address, fate="bounced", reply=str(outcome.reply))
-            for outcome in failed
-        ]
-        await self._queue.record(message.id, closed)
-        for step in closed:
+        await self._close(message, failed, "bounced")
+        for outcome in failed:
+            told = bounce_id if _is_told(message, outcome, "failed") else None
             self._notices.event(
-                "bounced", id=message.id, recipient=step.recipient, reply=step.reply, bounce_id=bounce_id
+                "bounced",
+                id=message.id,
+                recipient=outcome.recipient.address,
+                reply=str(outcome.decision),
+                bounce_id=told,
             )
 
-    async def _notify(self, message: QueuedMessage, content: bytes, failed: Sequence[Outcome]) -> str:
-        failures = [
-            Failure(
+    async def _warn(self, message: QueuedMessage, content: bytes, delayed: Sequence[Outcome]) -> None:
+        try:
+            await self._report(message, content, delayed, "delayed")
+        except SpoolUnavailable as error:
+            log.error("%s: no warning yet: %s", message.id, error)
+            return
+        warned = {outcome.recipient.address for outcome in delayed}
+        steps = [
+            Progress(
+                recipient=recipient.address,
+                fate="deferred",
+                reply=recipient.reply,
+                attempts=recipient.attempts,
+                due=recipient.due,
+                warned=True,
+            )
+            for recipient in self._queue.waiting(message.id)
+            if recipient.address in warned
+        ]
+        if steps:
+            await self._queue.record(message.id, steps)
+
+    async def _report(
+        self, message: QueuedMessage, content: bytes, results: Sequence[Outcome], action: Action
+    ) -> str | None:
+        """Report what the sender is to be told; return the report's id, None if that is nothing.
+
+        Raises: SpoolUnavailable.
+        """
+        entries = [
+            Entry(
+                action=action,
                 recipient=outcome.recipient.address,
                 reply=outcome.reply,
                 remote=outcome.target.host if outcome.target else "",
+                orcpt=outcome.recipient.orcpt,
+                expired=outcome.expired,
             )
-            for outcome in failed
+            for outcome in results
+            if _is_told(message, outcome, action)
         ]
+        return await self._reports.send(message, content, entries) if entries else None
 
-        def compose(queue_id: str, now: float) -> bytes:
-            return notification(
-                message, content, failures, hostname=self._hostname, queue_id=queue_id, now=now
-            )
+    async def _wait_for_room(
+        self, message: QueuedMessage, results: Sequence[Outcome], error: SpoolUnavailable
+    ) -> None:
+        reply = Reply(451, "4.3.1", str(error))
+        await self.postpone(message, [replace(outcome, reply=reply) for outcome in results])
 
-        recipient = parse_address(message.sender)
-        envelope = Envelope(sender=None, recipients=(recipient,), smtputf8=message.smtputf8)
-        bounce = await self._queue.commit(envelope, compose)
-        return bounce.id
+    async def _close(self, message: QueuedMessage, results: Sequence[Outcome], fate: Fate) -> None:
+        if results:
+            await self._queue.record(message.id, [_closed(outcome, fate) for outcome in results])
+
+    def _to_be_warned(self, message: QueuedMessage, outcome: Outcome, age: float) -> bool:
+        due = self._retry.delayed(age) and not outcome.recipient.warned
+        return due and _is_told(message, outcome, "delayed")
 
     def _postponed(self, message: QueuedMessage, outcome: Outcome) -> Progress:
         attempts = outcome.recipient.attempts + 1
@@ -170,8 +248,11 @@ class Ledger:
             remote_id=outcome.reply.queue_id,
         )
 
-    def _tell_deferred(self, message: QueuedMessage, steps: Sequence[Progress]) -> None:
+    def _tell_deferred(
+        self, message: QueuedMessage, steps: Sequence[Progress], *, warning: Sequence[Outcome] = ()
+    ) -> None:
         now = self._clock()
+        warned = {outcome.recipient.address for outcome in warning}
         for step in steps:
             self._notices.event(
                 "deferred",
@@ -179,7 +260,16 @@ class Ledger:
                 recipient=step.recipient,
                 reply=step.reply,
                 next_attempt_s=round(max(step.due - now, 0.0), 3),
+                warning=step.recipient in warned,
             )
+
+
+def _is_told(message: QueuedMessage, outcome: Outcome, action: Action) -> bool:
+    return is_told(action, notify=outcome.recipient.notify, sender=message.sender)
+
+
+def _closed(outcome: Outcome, fate: Fate) -> Progress:
+    return Progress(recipient=outcome.recipient.address, fate=fate, reply=str(outcome.decision))
 
 
 def _given_up(reply: Reply) -> Reply:

@@ -28,7 +28,9 @@ _DEFAULT_ENHANCED = {
     "250": "2.0.0",
     "252": "2.5.0",
     "421": "4.3.2",
+    "450": "4.2.0",
     "451": "4.3.0",
+    "452": "4.3.1",
     "454": "4.7.0",
     "500": "5.5.2",
     "501": "5.5.4",
@@ -38,6 +40,8 @@ _DEFAULT_ENHANCED = {
     "530": "5.7.0",
     "535": "5.7.8",
     "538": "5.7.11",
+    "550": "5.0.0",
+    "551": "5.1.6",
     "552": "5.3.4",
     "553": "5.1.3",
     "554": "5.7.0",
@@ -68,8 +72,9 @@ class Reply:
 
     @property
     def status(self) -> str:
-        """The enhanced code, or the least that the code itself says (RFC 3463 §2)."""
-        return self.enhanced or f"{self.code // 100}.0.0"
+        """The enhanced code, its class as in the reply code, or the least that this says (RFC 3463 §2)."""
+        _, _, rest = (self.enhanced or ".0.0").partition(".")
+        return f"{self.code // 100}.{rest}"
 
     @property
     def queue_id(self) -> str:

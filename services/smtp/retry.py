@@ -1,4 +1,4 @@
-"""When a deferred recipient is tried again, and when it is given up.
+"""When a deferred recipient is tried again, when its sender is warned, and when it is given up.
 
 Theory of operation. RFC 5321 §4.5.4.1 asks for at least half an hour between attempts after the first
 ones, and for four to five days before giving up. Like other MTAs this one begins sooner and doubles:
@@ -6,7 +6,8 @@ ones, and for four to five days before giving up. Like other MTAs this one begin
     attempt failed    1       2        3        4        5 and later
     waits             5 min   10 min   20 min   40 min   1 h
 
-each with up to a tenth more or less, so that a queue which filled at once does not come back at once.
+each with up to a tenth more or less, so that a queue which filled at once does not come back at once. After
+four hours, as is usual, the sender is warned (NOTIFY=DELAY, RFC 3461 §4.1).
 A lab divides all of it by its `time_scale`: at 1000 the first wait is 0.3 s and five days are 7 min.
 """
 
@@ -22,6 +23,7 @@ class RetryPolicy:
 
     first_s: float = 300.0
     ceiling_s: float = 3600.0
+    warning_s: float = 4 * 3600.0
     expiry_s: float = 5 * 86400.0
     jitter: float = 0.1
     time_scale: float = 1.0
@@ -31,6 +33,14 @@ class RetryPolicy:
         # The exponent is bounded before the power, or a long-lived recipient would overflow.
         doubled = self.first_s * 2.0 ** min(attempts - 1, 32)
         return min(doubled, self.ceiling_s) * (1 + rng.uniform(-self.jitter, self.jitter)) / self.time_scale
+
+    def delayed(self, age: float) -> bool:
+        """The sender of a message that arrived `age` seconds ago is to be warned, if it still waits."""
+        return age >= self.warning_s / self.time_scale
+
+    def until(self, arrival: float) -> float:
+        """Return when a message that came at `arrival` is given up; both in seconds since 1970."""
+        return arrival + self.expiry_s / self.time_scale
 
     def expired(self, age: float) -> bool:
         """A message that arrived `age` seconds ago is given up (RFC 5321 §4.5.4.1: four to five days)."""
