@@ -27,7 +27,7 @@ from services.mailbox import maildir
 from services.smtp.address import Address, parse_address
 from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
 from services.smtp.config import MtaConfig
-from services.smtp.envelope import Envelope
+from services.smtp.envelope import Envelope, Wishes
 from services.smtp.errors import LookupFailed, SpoolUnavailable
 from services.smtp.hops import Hop, Hops
 from services.smtp.message import QueuedMessage, Recipient
@@ -238,6 +238,11 @@ class Runner:
             recipients=tuple(by_address),
             body=message.body,
             smtputf8=message.smtputf8,
+            ret=message.ret,
+            envid=message.envid,
+            wishes={
+                address: Wishes(notify=item.notify, orcpt=item.orcpt) for address, item in by_address.items()
+            },
         )
 
         async def connect() -> ClientSession:
@@ -251,7 +256,12 @@ class Runner:
                 async with hop.session(target.address, connect) as session:
                     replies = await session.send(envelope, content)
                     results = [
-                        Outcome(recipient=by_address[address], reply=reply, target=target)
+                        Outcome(
+                            recipient=by_address[address],
+                            reply=reply,
+                            target=target,
+                            reports=session.offers("DSN"),
+                        )
                         for address, reply in replies.items()
                     ]
                     return await self._ledger.settle(message, content, results)
