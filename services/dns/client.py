@@ -3,46 +3,101 @@
 Theory of operation. Each query by UDP has a socket of its own, connected to the server, so that the
 kernel drops what others send and reports ICMP errors at once (a closed port, no route) instead of at the
 time-out. What comes from the right place and is not the reply is dropped, and the reply waited for.
+
+`Exchange` tells the result to a callback in the very turn of the loop in which it came: a resolution goes on
+from there to the next server. `exchange` is the same for those who await.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 from services.dns.asking import Ask, Failure
 
 _LARGEST = 65535
 
+Told = Callable[[bytes | Failure], object]
+
+
+class Exchange:
+    """A query on its way: `done` is called once with the reply or why there is none, never from here."""
+
+    def __init__(self, ask: Ask, port: int, done: Told) -> None:
+        self._ask = ask
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._udp: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._dropped: Failure | None = None
+        self._timer = self._loop.call_later(ask.timeout_s, self._expire)
+        if ask.stream:
+            self._task = self._loop.create_task(self._by_tcp(port))
+            return
+        try:
+            self._send(port)
+        except OSError:
+            # Whatever goes wrong, here or on the way, another server or another time may do better.
+            self._loop.call_soon(self._finish, Failure.UNREACHABLE)
+
+    def cancel(self) -> None:
+        """Wait no longer; nobody is told."""
+        self._timer.cancel()
+        if self._udp is not None:
+            self._loop.remove_reader(self._udp.fileno())
+            self._udp.close()
+            self._udp = None
+        if self._task is not None:
+            self._task.cancel()
+
+    def _send(self, port: int) -> None:
+        udp = self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.setblocking(False)
+        _bind(udp, self._ask.source_port)
+        udp.connect((self._ask.address, port))
+        udp.send(self._ask.packet)
+        # By its number: the loop would make a text of a socket that it does not know yet.
+        self._loop.add_reader(udp.fileno(), self._receive, udp)
+
+    def _receive(self, udp: socket.socket) -> None:
+        try:
+            reply = udp.recv(_LARGEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._finish(Failure.UNREACHABLE)
+            return
+        verdict = self._ask.judge(reply)
+        if verdict is True:
+            self._finish(reply)
+        elif isinstance(verdict, Failure):
+            self._dropped = verdict
+
+    async def _by_tcp(self, port: int) -> None:
+        try:
+            result: bytes | Failure = await _over_tcp(self._ask, port)
+        except (asyncio.IncompleteReadError, OSError):
+            result = Failure.UNREACHABLE
+        self._task = None
+        self._finish(result)
+
+    def _expire(self) -> None:
+        self._finish(self._dropped or Failure.TIMEOUT)
+
+    def _finish(self, result: bytes | Failure) -> None:
+        self.cancel()
+        self._done(result)
+
 
 async def exchange(ask: Ask, port: int) -> bytes | Failure:
     """Return the reply to the query, or why there is none; waits at most its time-out."""
-    dropped: set[Failure] = set()
+    future: asyncio.Future[bytes | Failure] = asyncio.get_running_loop().create_future()
+    sent = Exchange(ask, port, future.set_result)
     try:
-        async with asyncio.timeout(ask.timeout_s):
-            return await (_by_tcp(ask, port) if ask.stream else _by_udp(ask, port, dropped))
-    except TimeoutError:
-        return dropped.pop() if dropped else Failure.TIMEOUT
-    except (asyncio.IncompleteReadError, OSError):
-        # Whatever else goes wrong, here or on the way, another server or another time may do better.
-        return Failure.UNREACHABLE
-
-
-async def _by_udp(ask: Ask, port: int, dropped: set[Failure]) -> bytes:
-    """Return the reply; what was nearly one goes into `dropped`."""
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.setblocking(False)
-        _bind(udp, ask.source_port)
-        udp.connect((ask.address, port))
-        udp.send(ask.packet)
-        while True:
-            reply = await loop.sock_recv(udp, _LARGEST)
-            verdict = ask.judge(reply)
-            if verdict is True:
-                return reply
-            if isinstance(verdict, Failure):
-                dropped.add(verdict)
+        return await future
+    finally:
+        sent.cancel()
 
 
 def _bind(udp: socket.socket, source_port: int) -> None:
@@ -53,7 +108,7 @@ def _bind(udp: socket.socket, source_port: int) -> None:
         udp.bind(("", 0))
 
 
-async def _by_tcp(ask: Ask, port: int) -> bytes:
+async def _over_tcp(ask: Ask, port: int) -> bytes:
     reader, writer = await asyncio.open_connection(ask.address, port, family=socket.AF_INET)
     try:
         writer.write(len(ask.packet).to_bytes(2, "big") + ask.packet)

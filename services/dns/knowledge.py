@@ -18,10 +18,10 @@ from math import inf
 
 from services.dns import names
 from services.dns.cache import Cache, Negative, Rank
-from services.dns.message import Response
 from services.dns.names import Name
 from services.dns.records import addresses, targets
 from services.dns.replies import Delegation, Finding, glue, servers_of
+from services.dns.responses import Response
 
 
 class Knowledge:

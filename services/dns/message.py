@@ -9,15 +9,13 @@ its spelling, so the spelling is echoed everywhere (draft-vixie-dnsext-dns0x20).
 What does not fit is left out by RRsets, the least important first, as NSD does it: see `Part`. TC is set only
 if something is missing that the client needs.
 
-Upstream responses are rare in comparison and are decoded by dnslib, whose parser raises many kinds of
-errors on malformed input: `read_response` makes one of them.
+Responses that others give to us are read in `responses`.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import dnslib
@@ -44,7 +42,6 @@ _TYPE_CLASS = struct.Struct("!HH")
 _MAX_POINTER = 0x3FFF
 _POINTER = 0xC0
 _ANSWER, _AUTHORITY, _IPV4, _IPV6 = range(4)
-_MAX_TTL = 2**31 - 1
 
 
 class Malformed(ValueError):
@@ -316,57 +313,3 @@ def write_query(ident: int, spelled: Name, rtype: int, *, recurse: bool, edns: b
     opt = b"\0" + _RR.pack(names.OPT, PAYLOAD, 0, 0) if edns else b""
     header = _HEADER.pack(ident, RD if recurse else 0, 1, 0, 0, int(edns))
     return b"".join((header, question, _TYPE_CLASS.pack(rtype, names.IN), opt))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """A response, its records grouped into RRsets, class IN only."""
-
-    rcode: int
-    flags: int
-    answer: tuple[RRset, ...]
-    authority: tuple[RRset, ...]
-    additional: tuple[RRset, ...]
-
-
-def read_response(packet: bytes) -> Response:
-    """Return the response that the packet holds.
-
-    Raises: Malformed.
-    """
-    try:
-        record = dnslib.DNSRecord.parse(packet)
-    except (
-        dnslib.DNSError, dnslib.DNSLabelError, dnslib.BufferError, dnslib.BimapError,
-        ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error,
-    ) as error:  # fmt: skip
-        raise Malformed(f"not a DNS message: {error}") from error
-    extended = next((rr.edns_rcode for rr in record.ar if rr.rtype == names.OPT), 0)
-    return Response(
-        rcode=extended << 4 | record.header.rcode,
-        flags=record.header.bitmap,
-        answer=_group(record.rr),
-        authority=_group(record.auth),
-        additional=_group(record.ar),
-    )
-
-
-def _group(records: Iterable[dnslib.RR]) -> tuple[RRset, ...]:
-    groups: dict[tuple[Name, int], list[dnslib.RR]] = {}
-    for rr in records:
-        if rr.rtype != names.OPT and rr.rclass == names.IN:
-            groups.setdefault((names.lower(rr.rname.label), rr.rtype), []).append(rr)
-    return tuple(
-        RRset(
-            owner=owner,
-            rtype=rtype,
-            ttl=min(_ttl(rr.ttl) for rr in group),
-            rdatas=tuple(rr.rdata for rr in group),
-        )
-        for (owner, rtype), group in groups.items()
-    )
-
-
-def _ttl(ttl: int) -> int:
-    """A TTL with the most significant bit set is to be treated as zero (RFC 2181 §8)."""
-    return ttl if ttl <= _MAX_TTL else 0

@@ -1,9 +1,10 @@
 """A recursive resolver: the configuration, the messages it answers, and its run.
 
-Theory of operation. A question that the cache can answer is answered at once. Any other becomes a task that
-drives the sans-I/O `Resolver`, sending each query that it yields; whoever asks the same meanwhile waits
-for the same task. A query that two tasks need at the same time is sent once. Everything is resolved from the
-roots: there are no forwarders and no zones built in, not even for private addresses (but see `special`).
+Theory of operation. A question that the cache can answer is answered at once. Any other becomes a search,
+which drives the sans-I/O `Resolver`, sending each query that it yields; whoever asks the same meanwhile waits
+for the same search. A query that two searches need at the same time is sent once. Replies are taken up where
+they come in, without a task that would have to wake up first. Everything is resolved from the roots: there
+are no forwarders and no zones built in, not even for private addresses (but see `special`).
 
 A client that asks not to recurse is told what the cache knows, be it where to go on; REFUSED, if nothing.
 """
@@ -15,7 +16,8 @@ import logging
 import time
 from asyncio import Future
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ import dnslib
 from services.dns import master, message, names, special, zone
 from services.dns.asking import Ask, Failure
 from services.dns.cache import Cache
-from services.dns.client import exchange
+from services.dns.client import Exchange
 from services.dns.message import Malformed, Query
 from services.dns.names import Name
 from services.dns.records import RRset, addresses, targets
@@ -41,7 +43,7 @@ from services.notices import Notices
 
 _log = logging.getLogger(__name__)
 
-_MAX_TASKS = 2000
+_MAX_SEARCHES = 2000
 _LIMITS = Limits()
 
 
@@ -126,6 +128,25 @@ async def serve(config: RecursiveConfig, notices: Notices) -> None:
         await recursor.close()
 
 
+@dataclass(slots=True)
+class _Search:
+    """A question that is being resolved, and who waits for it: with which query, and over TCP or not."""
+
+    name: Name
+    rtype: int
+    steps: Steps[Resolved]
+    started: float
+    waiting: list[tuple[Future[Reply], Query, bool]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A query on its way, and the searches that wait for its reply."""
+
+    exchange: Exchange
+    searches: list[_Search]
+
+
 class Recursor:
     """A recursive server without its listening sockets: `respond` takes one message and gives its reply."""
 
@@ -143,8 +164,8 @@ class Recursor:
         self._port = config.upstream_port
         self._allow = config.allow
         self._notices = notices
-        self._tasks: dict[tuple[Name, int], asyncio.Task[Resolved]] = {}
-        self._sent: dict[Ask, list[Future[bytes | Failure]]] = {}  # and who else waits for the reply
+        self._searches: dict[tuple[Name, int], _Search] = {}
+        self._sent: dict[Ask, _Sent] = {}
         self._warm = Warm(
             self._answer, self._resolver.knowledge, self.cache, time.monotonic, self._tell_of_known
         )
@@ -185,16 +206,20 @@ class Recursor:
         return answer
 
     async def close(self) -> None:
-        """Leave no task behind."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Leave nothing on its way; whoever waits is not answered."""
+        for sent in self._sent.values():
+            sent.exchange.cancel()
+        for search in self._searches.values():
+            search.steps.close()
+            for future, _, _ in search.waiting:
+                future.cancel()
+        self._sent.clear()
+        self._searches.clear()
 
     def _resolve(self, query: Query, stream: bool) -> Reply | Future[Reply]:
         name, rtype = query.name, query.rtype
-        task = self._tasks.get((name, rtype))
-        if task is None:
+        search = self._searches.get((name, rtype))
+        if search is None:
             started = time.monotonic()
             steps = self._resolver.resolve(name, rtype)
             try:
@@ -206,50 +231,48 @@ class Recursor:
             if not query.flags & message.RD:
                 steps.close()
                 return _reply(query, self._closest(name, rtype), stream)
-            if len(self._tasks) >= _MAX_TASKS:
+            if len(self._searches) >= _MAX_SEARCHES:
                 steps.close()
                 return _reply(query, Resolved(rcode=names.SERVFAIL), stream)
-            task = asyncio.get_running_loop().create_task(self._drive(name, rtype, steps, first, started))
-            self._tasks[name, rtype] = task
-            task.add_done_callback(lambda _: self._tasks.pop((name, rtype), None))
+            search = self._searches[name, rtype] = _Search(name, rtype, steps, started)
+            self._send(search, first)
         elif not query.flags & message.RD:
             return _reply(query, self._closest(name, rtype), stream)
-        return _when_done(task, query, stream)
+        future: Future[Reply] = asyncio.get_running_loop().create_future()
+        search.waiting.append((future, query, stream))
+        return future
 
-    async def _drive(
-        self, name: Name, rtype: int, steps: Steps[Resolved], first: Ask, started: float
-    ) -> Resolved:
-        """Send each query that the resolution yields, until it returns."""
+    def _send(self, search: _Search, step: Ask) -> None:
+        """Send a query, or wait for the reply to it if another search has sent it."""
+        sent = self._sent.get(step)
+        if sent is None:
+            exchange = Exchange(step, self._port, partial(self._received, step))
+            self._sent[step] = _Sent(exchange, [search])
+        else:
+            sent.searches.append(search)
+
+    def _received(self, step: Ask, result: bytes | Failure) -> None:
+        for search in self._sent.pop(step).searches:
+            self._go_on(search, result)
+
+    def _go_on(self, search: _Search, result: bytes | Failure) -> None:
+        """Send the next query of a search, or tell everybody who waits what was found."""
         try:
-            step = first
-            while True:
-                step = steps.send(await self._exchange(step))
+            step = search.steps.send(result)
         except StopIteration as done:
             resolved: Resolved = done.value
         except Exception:
             # A mistake of ours costs this question, not the server.
-            _log.exception("resolving %s %s", names.to_text(name), names.type_text(rtype))
+            _log.exception("resolving %s %s", names.to_text(search.name), names.type_text(search.rtype))
             resolved = Resolved(rcode=names.SERVFAIL)
-        self._tell(name, rtype, resolved, started)
-        return resolved
-
-    async def _exchange(self, step: Ask) -> bytes | Failure:
-        """Send a query, or wait for the reply to it if another task has sent it."""
-        waiting = self._sent.get(step)
-        if waiting is not None:
-            future: Future[bytes | Failure] = asyncio.get_running_loop().create_future()
-            waiting.append(future)
-            return await future
-        others = self._sent[step] = []
-        result: bytes | Failure = Failure.TIMEOUT
-        try:
-            result = await exchange(step, self._port)
-        finally:
-            del self._sent[step]
-            for future in others:
-                if not future.done():
-                    future.set_result(result)
-        return result
+        else:
+            self._send(search, step)
+            return
+        del self._searches[search.name, search.rtype]
+        for future, query, stream in search.waiting:
+            if not future.cancelled():
+                future.set_result(_reply(query, resolved, stream))
+        self._tell(search.name, search.rtype, resolved, search.started)
 
     def _closest(self, name: Name, rtype: int) -> Resolved:
         """What a client is told that asks not to recurse: where to go on (RFC 1034 §4.3.1)."""
@@ -276,19 +299,6 @@ class Recursor:
 
 def _because(resolved: Resolved) -> str:
     return f" ({resolved.why})" if resolved.why else ""
-
-
-def _when_done(task: asyncio.Task[Resolved], query: Query, stream: bool) -> Future[Reply]:
-    future: Future[Reply] = asyncio.get_running_loop().create_future()
-
-    def finish(done: asyncio.Task[Resolved]) -> None:
-        if done.cancelled():
-            future.cancel()
-        elif not future.cancelled():
-            future.set_result(_reply(query, done.result(), stream))
-
-    task.add_done_callback(finish)
-    return future
 
 
 def _refuse(packet: bytes, stream: bool) -> Reply:

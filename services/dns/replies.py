@@ -22,9 +22,9 @@ from itertools import islice
 from math import inf
 
 from services.dns import message, names
-from services.dns.message import Response
 from services.dns.names import Name
 from services.dns.records import RRset, addresses, targets
+from services.dns.responses import Response
 
 _MAX_ALIASES = 16
 _MAX_SERVERS = 20  # the root has 13; a referral to thousands is an attack (NRDelegationAttack)

@@ -33,10 +33,11 @@ from services.dns import message, names
 from services.dns.asking import Ask, Failure, ask
 from services.dns.cache import Cache
 from services.dns.knowledge import Knowledge
-from services.dns.message import Malformed, Response
+from services.dns.message import Malformed
 from services.dns.names import Name
 from services.dns.records import RRset, addresses, negative_ttl
 from services.dns.replies import Delegation, Finding, Lame, interpret
+from services.dns.responses import Response, read_response
 from services.dns.roster import NobodyLeft, Roster, is_asked
 from services.dns.servers import Servers
 from services.dns.streams import stream
@@ -287,7 +288,7 @@ class _Question:
             if isinstance(reply, Failure):
                 return reply
             try:
-                response = message.read_response(query.unspelled(reply))
+                response = read_response(query.unspelled(reply))
             except Malformed:
                 return Failure.MALFORMED
             if edns and response.rcode in (names.FORMERR, names.NOTIMP):

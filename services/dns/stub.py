@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from services.dns import message, names
 from services.dns.asking import Ask, Failure, ask
 from services.dns.client import exchange
-from services.dns.message import Malformed, Response
+from services.dns.message import Malformed
 from services.dns.names import Name
 from services.dns.records import data_text
+from services.dns.responses import Response, read_response
 from services.errors import ServiceError
 
 
@@ -107,7 +108,7 @@ class StubResolver:
         if isinstance(result, Failure):
             return result
         try:
-            return message.read_response(result)
+            return read_response(result)
         except Malformed:
             return Failure.MALFORMED
 

@@ -128,3 +128,9 @@ class DNSRecord:
     ar: list[RR]
     @classmethod
     def parse(cls, packet: bytes) -> DNSRecord: ...
+
+class Bimap:
+    def get(self, k: int) -> str: ...
+
+QTYPE: Bimap
+RDMAP: dict[str, type[RD]]

@@ -9,11 +9,7 @@ import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from services.dns import message
-from services.dns.message import Malformed
 from tests.unit.dns.conversation import EXAMPLE, exchange, query, server
 
 # Room for 20 addresses in 512 octets, for 60 in 1232.
@@ -222,45 +218,3 @@ def test_records_behind_the_question_are_stepped_over() -> None:
     reply = server(EXAMPLE).respond(_header(1, 0, 2) + QUESTION + record + OPT, False)
     assert reply is not None
     assert dns.message.from_wire(reply).rcode() == dns.rcode.NOERROR
-
-
-AUTHORITY = server(MANY)
-VALID = [
-    query(question, edns=edns).to_wire()
-    for question in ("ns1.example.org A", "x.far.example.org MX", "nope.example.org TXT")
-    for edns in (False, True)
-]
-
-
-REPLIES = [reply for packet in VALID if (reply := AUTHORITY.respond(packet, False)) is not None]
-
-
-@settings(deadline=None)
-@given(
-    packet=st.one_of(st.binary(max_size=80), st.sampled_from(REPLIES)),
-    changes=st.lists(st.tuples(st.integers(2, 500), st.integers(0, 255)), max_size=6),
-)
-def test_changed_responses(packet: bytes, changes: list[tuple[int, int]]) -> None:
-    """A resolver reads a response or finds it malformed; no other error comes of it."""
-    changed = bytearray(packet)
-    for at, octet in changes:
-        if changed:
-            changed[at % len(changed)] = octet
-    try:
-        response = message.read_response(bytes(changed))
-    except Malformed:
-        return
-    assert all(0 <= rrset.ttl < 2**31 for rrset in response.answer)
-
-
-def test_a_long_chain_of_pointers_is_malformed() -> None:
-    """Thousands of compression pointers, each at the one before, cost no more than an error."""
-    start = 12 + 11
-    chain = b"\0" + (0xC000 | start).to_bytes(2, "big")
-    while len(chain) < 8001:
-        chain += (0xC000 | start + len(chain) - 2).to_bytes(2, "big")
-    first = b"\0\xff\0\0\1\0\0\0\0" + len(chain).to_bytes(2, "big") + chain
-    last = (0xC000 | start + len(chain) - 2).to_bytes(2, "big") + b"\0\1\0\1\0\0\0\0\0\4\1\2\3\4"
-    header = b"\0\0\x80\0\0\0\0\2\0\0\0\0"
-    with pytest.raises(Malformed, match="recursion"):
-        message.read_response(header + first + last)
