@@ -5,12 +5,15 @@ kernel drops what others send and reports ICMP errors at once (a closed port, no
 time-out. What comes from the right place and is not the reply is dropped, and the reply waited for.
 
 `Exchange` tells the result to a callback in the very turn of the loop in which it came: a resolution goes on
-from there to the next server. `exchange` is the same for those who await.
+from there to the next server. `exchange` is the same for those who await. The sockets of one `Sockets` are
+watched by an epoll of their own, which is a single file to the loop: to add a file to the loop and to remove
+it costs as much as all system calls of a query together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable
 
@@ -21,11 +24,44 @@ _LARGEST = 65535
 Told = Callable[[bytes | Failure], object]
 
 
+class Sockets:
+    """The sockets on which replies are awaited, in the running loop, until `close`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._receivers: dict[int, Callable[[], None]] = {}
+        self._loop.add_reader(self._epoll.fileno(), self._ready)
+
+    def watch(self, udp: socket.socket, receive: Callable[[], None]) -> None:
+        """Call `receive` whenever something has come."""
+        self._receivers[udp.fileno()] = receive
+        self._epoll.register(udp.fileno(), select.EPOLLIN)
+
+    def end(self, udp: socket.socket) -> None:
+        """Close the socket, which ends the watch as well."""
+        self._receivers.pop(udp.fileno(), None)
+        udp.close()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def _ready(self) -> None:
+        for number, _ in self._epoll.poll(0):
+            # What was received before may have ended this one.
+            receive = self._receivers.get(number)
+            if receive is not None:
+                receive()
+
+
 class Exchange:
     """A query on its way: `done` is called once with the reply or why there is none, never from here."""
 
-    def __init__(self, ask: Ask, port: int, done: Told) -> None:
+    def __init__(self, ask: Ask, port: int, sockets: Sockets, done: Told) -> None:
         self._ask = ask
+        self._sockets = sockets
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._udp: socket.socket | None = None
@@ -45,8 +81,7 @@ class Exchange:
         """Wait no longer; nobody is told."""
         self._timer.cancel()
         if self._udp is not None:
-            self._loop.remove_reader(self._udp.fileno())
-            self._udp.close()
+            self._sockets.end(self._udp)
             self._udp = None
         if self._task is not None:
             self._task.cancel()
@@ -57,12 +92,12 @@ class Exchange:
         _bind(udp, self._ask.source_port)
         udp.connect((self._ask.address, port))
         udp.send(self._ask.packet)
-        # By its number: the loop would make a text of a socket that it does not know yet.
-        self._loop.add_reader(udp.fileno(), self._receive, udp)
+        self._sockets.watch(udp, self._receive)
 
-    def _receive(self, udp: socket.socket) -> None:
+    def _receive(self) -> None:
+        assert self._udp is not None  # noqa: S101  (it is watched as long as it is there)
         try:
-            reply = udp.recv(_LARGEST)
+            reply = self._udp.recv(_LARGEST)
         except BlockingIOError:
             return
         except OSError:
@@ -93,11 +128,13 @@ class Exchange:
 async def exchange(ask: Ask, port: int) -> bytes | Failure:
     """Return the reply to the query, or why there is none; waits at most its time-out."""
     future: asyncio.Future[bytes | Failure] = asyncio.get_running_loop().create_future()
-    sent = Exchange(ask, port, future.set_result)
+    sockets = Sockets()
+    sent = Exchange(ask, port, sockets, future.set_result)
     try:
         return await future
     finally:
         sent.cancel()
+        sockets.close()
 
 
 def _bind(udp: socket.socket, source_port: int) -> None:

@@ -17,7 +17,7 @@ import time
 from asyncio import Future
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import dnslib
 from services.dns import master, message, names, special, zone
 from services.dns.asking import Ask, Failure
 from services.dns.cache import Cache
-from services.dns.client import Exchange
+from services.dns.client import Exchange, Sockets
 from services.dns.message import Malformed, Query
 from services.dns.names import Name
 from services.dns.records import RRset, addresses, targets
@@ -215,6 +215,12 @@ class Recursor:
                 future.cancel()
         self._sent.clear()
         self._searches.clear()
+        if "_sockets" in self.__dict__:
+            self._sockets.close()
+
+    @cached_property
+    def _sockets(self) -> Sockets:
+        return Sockets()
 
     def _resolve(self, query: Query, stream: bool) -> Reply | Future[Reply]:
         name, rtype = query.name, query.rtype
@@ -226,7 +232,7 @@ class Recursor:
                 first = next(steps)
             except StopIteration as done:
                 # The cache knew, or it is known that nobody does.
-                self._tell(name, rtype, done.value, started)
+                self._tell(name, rtype, done.value, time.monotonic() - started)
                 return _reply(query, done.value, stream)
             if not query.flags & message.RD:
                 steps.close()
@@ -246,7 +252,7 @@ class Recursor:
         """Send a query, or wait for the reply to it if another search has sent it."""
         sent = self._sent.get(step)
         if sent is None:
-            exchange = Exchange(step, self._port, partial(self._received, step))
+            exchange = Exchange(step, self._port, self._sockets, partial(self._received, step))
             self._sent[step] = _Sent(exchange, [search])
         else:
             sent.searches.append(search)
@@ -272,7 +278,9 @@ class Recursor:
         for future, query, stream in search.waiting:
             if not future.cancelled():
                 future.set_result(_reply(query, resolved, stream))
-        self._tell(search.name, search.rtype, resolved, search.started)
+        # After the replies, which leave in the loop's next turn.
+        took = time.monotonic() - search.started
+        asyncio.get_running_loop().call_soon(self._tell, search.name, search.rtype, resolved, took)
 
     def _closest(self, name: Name, rtype: int) -> Resolved:
         """What a client is told that asks not to recurse: where to go on (RFC 1034 §4.3.1)."""
@@ -282,14 +290,14 @@ class Recursor:
         return Resolved(rcode=names.NOERROR, authority=(ns,))
 
     def _tell_of_known(self, name: Name, rtype: int, rcode: int) -> None:
-        self._tell(name, rtype, Resolved(rcode=rcode), time.monotonic())
+        self._tell(name, rtype, Resolved(rcode=rcode), 0.0)
 
-    def _tell(self, name: Name, rtype: int, resolved: Resolved, started: float) -> None:
+    def _tell(self, name: Name, rtype: int, resolved: Resolved, took_s: float) -> None:
         fields = {
             "name": names.to_text(name),
             "rtype": names.type_text(rtype),
             "rcode": names.rcode_text(resolved.rcode),
-            "ms": round((time.monotonic() - started) * 1000, 3),
+            "ms": round(took_s * 1000, 3),
             "cached": not (resolved.queries or resolved.shared),
             "queries": resolved.queries,
         }

@@ -78,6 +78,7 @@ class _Reader:
         self._packet = packet
         self._at = _HEADER.size
         self._names: dict[int, Name] = {}
+        self._keys: dict[Name, Name] = {}
         self.extended = 0
 
     def question(self) -> None:
@@ -87,6 +88,8 @@ class _Reader:
 
     def section(self, count: int) -> tuple[RRset, ...]:
         """Return the RRsets of the next `count` records."""
+        if not count:
+            return ()
         groups: dict[tuple[Name, int], tuple[list[int], list[dnslib.RD]]] = {}
         for _ in range(count):
             owner, at = self._name(self._at)
@@ -98,18 +101,34 @@ class _Reader:
             if rtype == names.OPT:
                 self.extended = self.extended or ttl >> 24
             elif rclass == names.IN:
-                ttls, rdatas = groups.setdefault((names.lower(owner), rtype), ([], []))
+                key = (self._key(owner), rtype)
+                group = groups.get(key)
+                if group is None:
+                    group = groups[key] = ([], [])
                 # One with the most significant bit set is to be treated as zero (RFC 2181 §8).
-                ttls.append(ttl if ttl <= _MAX_TTL else 0)
-                rdatas.append(self._rdata(rtype, at, self._at))
+                group[0].append(ttl if ttl <= _MAX_TTL else 0)
+                group[1].append(self._rdata(rtype, at, self._at))
         return tuple(
-            RRset(owner=owner, rtype=rtype, ttl=min(ttls), rdatas=tuple(rdatas))
-            for (owner, rtype), (ttls, rdatas) in groups.items()
+            [
+                RRset(owner=owner, rtype=rtype, ttl=min(ttls), rdatas=tuple(rdatas))
+                for (owner, rtype), (ttls, rdatas) in groups.items()
+            ]
         )
+
+    def _key(self, name: Name) -> Name:
+        key = self._keys.get(name)
+        if key is None:
+            key = self._keys[name] = names.lower(name)
+        return key
 
     def _name(self, at: int, pointers: int = 0) -> tuple[Name, int]:
         """Return the name that begins at `at`, and where what follows it begins."""
         packet, start = self._packet, at
+        if packet[at] >= 0xC0:
+            # Nearly all of them.
+            known = self._names.get((packet[at] & 0x3F) << 8 | packet[at + 1])
+            if known is not None:
+                return known, at + 2
         labels = []
         while length := packet[at]:
             if length > 63:
