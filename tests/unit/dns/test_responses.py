@@ -5,6 +5,7 @@ from __future__ import annotations
 import dns.flags
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
@@ -85,7 +86,7 @@ def test_every_section_is_read(
     message = dns.message.make_response(
         dns.message.make_query("a.B.example.org", "MX", use_edns=0 if edns else -1)
     )
-    message.set_rcode(rcode + 16 if edns else rcode)
+    message.set_rcode(dns.rcode.Rcode.make(rcode + 16 if edns else rcode))
     for lines, section in (
         (answer, message.answer),
         (authority, message.authority),
