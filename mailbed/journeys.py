@@ -168,8 +168,8 @@ def _end(journey: Journey, outcome: Outcome) -> End:
 def _state(journey: Journey, outcome: Outcome) -> State:
     match outcome.state:
         case "bounced":
-            # Nobody is told of what had the null reverse-path (RFC 5321 §6.1).
-            return "bounced" if journey.sender else "refused"
+            # Nobody is told of what had the null reverse-path (RFC 5321 §6.1), or who did not want to be.
+            return "bounced" if journey.sender and outcome.told else "refused"
         case "deferred":
             return "deferred"
         case "pending" if journey.hops[-1].accepted:

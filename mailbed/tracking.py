@@ -29,7 +29,8 @@ class Outcome:
 
     `state` is `delivered`, `bounced`, `refused` (at submission), `deferred` or `pending`; `host` where that
     was; `reply` the last reply that mattered; `path` the hosts that had it, first to last; `file` the path in
-    a Maildir, if delivered; `time` in seconds since the epoch of the event that settled it.
+    a Maildir, if delivered; `time` in seconds since the epoch of the event that settled it. `told`: the
+    sender was sent a report of what bounced, for all that is known.
     """
 
     recipient: str
@@ -39,6 +40,7 @@ class Outcome:
     reply: str = ""
     file: str = ""
     time: float = 0.0
+    told: bool = True
 
     @property
     def settled(self) -> bool:
@@ -81,6 +83,7 @@ class Tracker:
                     reply=str(event.get("reply", "")),
                     file=str(event.get("file", "")),
                     time=float(event["time"]),
+                    told=event.get("bounce_id", "") is not None,
                 )
             host, queue_id = self._next(event)
             path.append(host)

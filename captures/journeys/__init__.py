@@ -12,7 +12,7 @@ steps, text                       the same as an account in the letters A to G
 from __future__ import annotations
 
 from captures.journeys.document import SCHEMA, document
-from captures.journeys.model import Attempt, Check, End, Hop, Journey, Journeys, Place, Reached, State
+from captures.journeys.model import Attempt, Check, End, Hop, Journey, Journeys, Notice, Place, Reached, State
 from captures.journeys.reading import read_journeys
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Hop",
     "Journey",
     "Journeys",
+    "Notice",
     "Place",
     "Reached",
     "SCHEMA",

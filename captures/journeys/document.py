@@ -17,7 +17,9 @@
         state                     delivered, kept, deferred, bounced, refused, unknown (see model)
         end                       host, ms, reply: where, when and with which last reply; notice: the
                                   number of the failure notice's journey, or null
-        about                     for a failure notice: the number of the journey it reports on, else null
+        about, action             for a notice: the number of the journey it reports on, and what it reports
+                                  (failed, delayed, delivered, relayed, expanded); else null and ""
+        notices                   those that report on this journey: journey (its number), action
         mailbox_file              where the message lies, relative to the run directory; "" if nobody looked
         checks                    what else says where the message went: source (received, events,
                                   mailbox), agrees, detail
@@ -113,6 +115,8 @@ class _Writer:
                 "notice": end.notice,
             },
             "about": found.about,
+            "action": found.action,
+            "notices": [{"journey": notice.journey, "action": notice.action} for notice in found.notices],
             "mailbox_file": found.mailbox_file,
             "checks": [
                 {"source": check.source, "agrees": check.agrees, "detail": check.detail}

@@ -154,8 +154,20 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A notice to the sender: the number of its journey, and what it reports (RFC 3464 §2.3.3)."""
+
+    journey: int
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Journey:
-    """One message's way to one recipient. `about` is the number of the journey that a notice reports on."""
+    """One message's way to one recipient, and the `notices` to the sender that report on it.
+
+    If it is a notice itself, `about` is the number of the journey that it reports on, and `action` what it
+    reports: failed, delayed, delivered, relayed, expanded.
+    """
 
     number: int
     message_id: str
@@ -166,6 +178,8 @@ class Journey:
     hops: tuple[Hop, ...]
     end: End
     about: int | None = None
+    action: str = ""
+    notices: tuple[Notice, ...] = ()
     checks: tuple[Check, ...] = ()
     mailbox_file: str = ""
 

@@ -1,7 +1,12 @@
-"""Which notice of failure reports on which message (RFC 3464).
+r"""Which notice reports on which message (RFC 3464).
 
-A notice goes out from the null reverse-path, says `Action: failed` and for whom, and returns the header of
-the message: so its Message-ID names the journey that it reports on.
+Theory of operation. A notice goes out from the null reverse-path. For each recipient it says what it reports,
+and it returns the message or its header: so the Message-ID names the journey that it belongs to.
+
+    Action: failed       that journey has ended, at the notice's author     `end.notice`, `notices`
+    Action: delayed, delivered, relayed, expanded       news of it          `notices`
+
+Addresses beyond ASCII may be written `b\x{F8}b@example.org` (RFC 6533 §3).
 """
 
 from __future__ import annotations
@@ -9,67 +14,114 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from captures.journeys.linking import Transfer, canonical
-from captures.journeys.model import Journey
+from captures.journeys.model import Journey, Notice
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(?:\r\n[ \t]+)?(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
 _NAMED_RECIPIENT = re.compile(
     rb"^(?:Final|Original)-Recipient:[^;\r\n]*;[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE
 )
-_FAILED = re.compile(rb"^Action:[ \t]*failed", re.IGNORECASE | re.MULTILINE)
+_ACTION = re.compile(rb"^Action:[ \t]*([a-z]+)", re.IGNORECASE | re.MULTILINE)
+_EMPTY_LINE = re.compile(rb"\r\n[ \t]*\r\n")
+_RETURNED = re.compile(
+    rb"^Content-Type:[ \t]*(?:message/(?:rfc822|global|global-headers)|text/rfc822-headers)[ \t]*[;\r]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a notice says: of which messages, and of whom, by action; no names: it does not say of whom."""
+
+    message_ids: tuple[str, ...]
+    names: Mapping[str, frozenset[str]]
 
 
 def with_notices(journeys: Sequence[Journey], roots: Sequence[Transfer]) -> list[Journey]:
-    """Return the same, with each failure notice and the journey that it reports on pointing at each other."""
+    """Return the same, with each notice and the journeys that it reports on pointing at each other."""
     by_message: dict[str, list[int]] = defaultdict(list)
     for journey in journeys:
         if journey.message_id:
             by_message[journey.message_id].append(journey.number)
     result = list(journeys)
     for notice, root in zip(journeys, roots, strict=True):
-        reported, names = reports_on(root)
-        numbers = [number for message_id in reported for number in by_message[message_id]]
-        candidates = [result[number - 1] for number in numbers if number != notice.number]
-        for subject in _subjects(candidates, root.client.host, names):
-            end = dataclasses.replace(subject.end, state="bounced", notice=notice.number)
-            result[subject.number - 1] = dataclasses.replace(subject, end=end)
-            about = dataclasses.replace(result[notice.number - 1], about=subject.number)
-            result[notice.number - 1] = about
+        report = reports_on(root)
+        numbers = [number for message_id in report.message_ids for number in by_message[message_id]]
+        for action, names in report.names.items():
+            candidates = [result[number - 1] for number in numbers if number != notice.number]
+            named = [journey for journey in candidates if not names or canonical(journey.recipient) in names]
+            for subject in _subjects(named, root.client.host, action):
+                result[subject.number - 1] = _told(subject, Notice(journey=notice.number, action=action))
+                about = result[notice.number - 1]
+                result[notice.number - 1] = dataclasses.replace(about, about=subject.number, action=action)
     return result
 
 
-def _subjects(candidates: Sequence[Journey], author: str, names: frozenset[str]) -> list[Journey]:
+def _told(subject: Journey, notice: Notice) -> Journey:
+    end = subject.end
+    if notice.action == "failed":
+        end = dataclasses.replace(end, state="bounced", notice=notice.journey)
+    return dataclasses.replace(subject, end=end, notices=(*subject.notices, notice))
+
+
+def _subjects(candidates: Sequence[Journey], author: str, action: str) -> list[Journey]:
     """The journeys that a notice by the host `author` reports on: one for each recipient.
 
-    What was delivered can have failed only where it ended. Of several messages with one Message-ID it is the
-    first that ended at the author and was not reported yet.
+    Of several messages with one Message-ID it is the first that was at the author and was not reported yet.
     """
     found: dict[str, Journey] = {}
     for here in (True, False):
         for journey in candidates:
-            if (journey.end.host == author) is not here or journey.end.notice is not None:
-                continue
-            if not here and journey.end.state in ("delivered", "bounced"):
-                continue
-            if _named(journey.recipient, names):
+            fits = _may_have_failed if action == "failed" else _may_be_news
+            if fits(journey, author, here=here) and action not in [told.action for told in journey.notices]:
                 found.setdefault(canonical(journey.recipient), journey)
     return list(found.values())
 
 
-def reports_on(root: Transfer) -> tuple[list[str], frozenset[str]]:
-    """Return the Message-IDs that a notice of failure returns, and for whom it failed (RFC 3464 §2).
+def _may_have_failed(journey: Journey, author: str, *, here: bool) -> bool:
+    """What was delivered can have failed only where it ended."""
+    if here:
+        return journey.end.host == author
+    return journey.end.host != author and journey.end.state not in ("delivered", "bounced")
 
-    No ids: it is no such notice. No recipients: it does not say for whom.
-    """
+
+def _may_be_news(journey: Journey, author: str, *, here: bool) -> bool:
+    return (author in journey.path) is here
+
+
+def reports_on(root: Transfer) -> Report:
+    """Return what a message reports as a notice; of no message if it is none (RFC 3464 §2)."""
     content = root.transaction.content if root.transaction and not root.transaction.sender else None
-    if not content or not _FAILED.search(content):
-        return [], frozenset()
-    returned = {found.decode(errors="replace") for found in _MESSAGE_ID.findall(content)} - {root.message_id}
-    named = (found.decode(errors="replace").strip("<> ") for found in _NAMED_RECIPIENT.findall(content))
-    return sorted(returned), frozenset(map(canonical, named))
+    if not content:
+        return Report(message_ids=(), names={})
+    returned = _RETURNED.search(content)
+    names = _names(_EMPTY_LINE.split(content[: returned.start()] if returned else content))
+    if not names:
+        return Report(message_ids=(), names={})
+    # What was returned may hold further messages: only the outermost is meant.
+    found = _MESSAGE_ID.findall(content, returned.start())[:1] if returned else _MESSAGE_ID.findall(content)
+    ids = {message_id.decode(errors="replace") for message_id in found} - {root.message_id}
+    return Report(message_ids=tuple(sorted(ids)), names=names)
 
 
-def _named(recipient: str, names: frozenset[str]) -> bool:
-    return not names or canonical(recipient) in names
+def _names(blocks: Iterable[bytes]) -> dict[str, frozenset[str]]:
+    """Return the recipients that blocks of fields name, by their action."""
+    found: dict[str, frozenset[str]] = {}
+    for block in blocks:
+        if action := _ACTION.search(block):
+            word = action[1].decode().lower()
+            found[word] = found.get(word, frozenset()) | set(map(_address, _NAMED_RECIPIENT.findall(block)))
+    return found
+
+
+def _address(written: bytes) -> str:
+    text = written.decode(errors="replace").strip("<> ")
+    return canonical(_EMBEDDED.sub(lambda found: _letter(int(found[1], 16)), text))
+
+
+def _letter(point: int) -> str:
+    return chr(point) if point <= 0x10FFFF else "\ufffd"

@@ -189,9 +189,26 @@ def _end(journey: Journey, run: str) -> Told:
         time_ns=end.time_ns,
         host=end.host,
         text=_ending(end, journey.recipient, filed=bool(journey.mailbox_file)),
-        lines=(("mailbox", str(PurePath(run) / journey.mailbox_file)),) if journey.mailbox_file else (),
+        lines=tuple(_afterwards(journey, run)),
         good=end.state == "delivered",
     )
+
+
+_NEWS = {
+    "delayed": "warned that it is late",
+    "delivered": "told of the delivery",
+    "relayed": "told that the next server reports no success",
+    "expanded": "told to whom it goes on",
+}
+
+
+def _afterwards(journey: Journey, run: str) -> Iterator[Line]:
+    """Where it lies, and which news of it the sender got (the notice of a failure is told with that)."""
+    if journey.mailbox_file:
+        yield ("mailbox", str(PurePath(run) / journey.mailbox_file))
+    for notice in journey.notices:
+        if notice.action in _NEWS:
+            yield ("sender", f"{_NEWS[notice.action]} (journey {notice.journey})")
 
 
 def _ending(end: End, recipient: str, *, filed: bool) -> str:

@@ -29,7 +29,9 @@ def heading(journey: Journey) -> str:
     """Return what a journey is about, in one line."""
     sender = journey.sender or "<>"
     subject = f": {journey.subject}" if journey.subject else ""
-    about = f", which reports on journey {journey.about}" if journey.about is not None else ""
+    about = (
+        f", which reports on journey {journey.about}: {journey.action}" if journey.about is not None else ""
+    )
     size = f"{'' if journey.whole else 'at least '}{journey.size:,} bytes"
     return f"{journey.number}. {sender} → {journey.recipient}{subject}, {size}{about}"
 

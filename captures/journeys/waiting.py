@@ -97,9 +97,11 @@ def _given_up(roots: Iterable[Transfer], transfers: Iterable[Transfer]) -> dict[
             by_message[custody.server.host, custody.message_id].append(custody)
     found: dict[tuple[Transfer, str], int] = {}
     for root in roots:
-        reported, names = reports_on(root)
-        for message_id in reported:
+        report = reports_on(root)
+        if "failed" not in report.names:
+            continue
+        for message_id in report.message_ids:
             for custody in by_message[root.client.host, message_id]:
-                for recipient in names or custody.recipients:
+                for recipient in report.names["failed"] or custody.recipients:
                     found.setdefault((custody, recipient), root.began_ns)
     return found

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from captures.journeys import Journey, Journeys, document
+from captures.journeys import Journey, Journeys, Notice, document
 from captures.journeys.reading import journeys
 from captures.journeys.steps import duration, steps
 from tests.unit.captures.mail import ALICE, BOB, MS, Wire, message, notice
@@ -196,20 +196,69 @@ def test_notice_of_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        notice("<1@example.com>", BOB, action="delayed"),
-        notice("<1@example.com>", "other@example.org"),
-        notice("<9@example.com>", BOB),
-    ],
+    "content", [notice("<1@example.com>", "other@example.org"), notice("<9@example.com>", BOB)]
 )
 def test_other_notices(content: bytes) -> None:
-    """A warning of delay, or a notice about another recipient or message, says nothing of this one."""
+    """A notice about another recipient or message says nothing of this one."""
     wire = Wire()
     crossed(wire)
     wire.sends("corp-mta1", "corp-msa", content=content, sender="", to=ALICE, queued="Q9")
-    journey, _ = read(wire)
+    journey, told = read(wire)
+    assert (journey.end.state, journey.end.notice, journey.notices) == ("delivered", None, ())
+    assert (told.about, told.action) == (None, "")
+
+
+@pytest.mark.parametrize("action", ["delayed", "delivered", "relayed", "expanded"])
+def test_news_of_a_message(action: str) -> None:
+    """A notice of something else than failure belongs to its message, and changes nothing of its end."""
+    wire = Wire()
+    crossed(wire)
+    content = notice("<1@example.com>", BOB, action=action)
+    wire.sends("corp-mta1", "corp-msa", content=content, sender="", to=ALICE, queued="Q9")
+    journey, told = read(wire)
     assert (journey.end.state, journey.end.notice) == ("delivered", None)
+    assert journey.notices == (Notice(journey=told.number, action=action),)
+    assert (told.about, told.action) == (journey.number, action)
+
+
+def test_warned_and_then_given_up() -> None:
+    """A message can have several notices, each of its own kind."""
+    wire = Wire()
+    submitted(wire)
+    wire.sends("corp-msa", "corp-mta1", content=message(("corp-msa", "Q1")), queued="Q2")
+    for number, action in enumerate(("delayed", "failed"), start=2):
+        wire.sends("corp-mta1", "rcpt-mx1", content=b"", rcpt="450 4.2.1 later")
+        content = notice("<1@example.com>", BOB, action=action, message_id=f"<n{number}@example.com>")
+        wire.sends("corp-mta1", "corp-msa", content=content, sender="", to=ALICE, queued=f"N{number}")
+    lost, warning, bounce = read(wire)
+    assert lost.notices == (
+        Notice(journey=warning.number, action="delayed"),
+        Notice(journey=bounce.number, action="failed"),
+    )
+    assert (lost.end.state, lost.end.notice) == ("bounced", bounce.number)
+
+
+def test_each_recipient_of_a_notice_has_its_action() -> None:
+    """One notice may report several things; what it returns, and what is in that, reports nothing."""
+    wire = Wire()
+    content = message(("corp-msa", "Q1"))
+    to = [BOB, "bøb@example.org", "dave@example.org"]
+    wire.sends("alice", "corp-msa", content=message(), port=587, to=to, queued="Q1")
+    wire.sends("corp-msa", "corp-mta1", content=content, to=to, queued="Q2")
+    refused = dict.fromkeys(to, "450 4.2.1 later") | {BOB: "550 5.1.1 no"}
+    wire.sends("corp-mta1", "rcpt-mx1", content=content, to=to, rcpt=refused)
+    inner = notice("<8@example.com>", "dave@example.org", message_id="<1@example.com>")
+    report = (
+        b"Message-ID: <2@example.com>\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
+        b"Reporting-MTA: dns; x\r\n\r\nFinal-Recipient: rfc822; bob@Example.org\r\nAction: Failed\r\n\r\n"
+        b"Final-Recipient: utf-8; b\\x{F8}b@example.org\r\nAction: delayed\r\n\r\n"
+        b"--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--b--\r\n"
+    )
+    wire.sends("corp-mta1", "corp-msa", content=report, sender="", to=ALICE, queued="Q9")
+    *three, told = read(wire)
+    assert [[each.action for each in journey.notices] for journey in three] == [["failed"], ["delayed"], []]
+    assert [journey.end.state for journey in three] == ["bounced", "deferred", "deferred"]
+    assert told.about is not None
 
 
 def test_domain_that_is_not_there() -> None:

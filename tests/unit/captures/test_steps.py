@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from captures.conversations import End
-from captures.journeys import Journey, text
+from captures.journeys import Journey, Notice, text
 from captures.journeys.reading import journeys
 from captures.journeys.steps import steps
 from tests.unit.captures.mail import ALICE, BOB, HOSTS, MS, Wire, message, notice
@@ -79,7 +79,7 @@ def test_account() -> None:
         "  E      38.0 ms  corp-msa  gives up for dave@example.org; the sender is told (journey 3)",
     ]
     assert account(about, brief=True) == told("""
-        3. <> → alice@example.com: Undelivered, 154 bytes, which reports on journey 2
+        3. <> → alice@example.com: Undelivered, 154 bytes, which reports on journey 2: failed
           C       0.0 ms  corp-msa   → corp-mta1
           B      10.0 ms  corp-mta1  has accepted it
           G      10.0 ms  corp-mta1  delivers it to alice@example.com, for all that packets tell
@@ -174,3 +174,14 @@ def test_an_answer_in_another_order() -> None:
         told = steps(dataclasses.replace(journey, hops=(hop,)))
         assert len(told[0].lines) == lines
         wire.sessions.clear()
+
+
+def test_news_for_the_sender() -> None:
+    """What the sender was told besides a failure stands below the end, with the notice's journey."""
+    wire = crossing()
+    bob, _, _ = journeys(wire.sessions, wire.lookups)
+    told_of = (Notice(journey=7, action="delayed"), Notice(journey=8, action="delivered"))
+    assert account(dataclasses.replace(bob, notices=told_of)).splitlines()[-2:] == [
+        "                           sender  warned that it is late (journey 7)",
+        "                           sender  told of the delivery (journey 8)",
+    ]

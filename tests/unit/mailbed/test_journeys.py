@@ -69,6 +69,7 @@ def test_events_of_another_way(journey: Journey, tmp_path: Path) -> None:
     [
         (None, "kept"),
         ({"kind": "bounced", "reply": "550 5.1.1 gone"}, "bounced"),
+        ({"kind": "bounced", "reply": "550 5.1.1 gone", "bounce_id": None}, "refused"),
         ({"kind": "deferred", "reply": "451 4.3.1 full"}, "deferred"),
     ],
 )
