@@ -26,19 +26,22 @@ _LITERAL = r"\[[0-9A-Za-z.:\-]+\]"
 _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*|{_LITERAL}"
 
 _MAILBOX = re.compile(rf"(?P<local>{_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN})")
+_ROUTED = re.compile(rf"@(?:{_DOMAIN})")
 _PATH = re.compile(rf"<(?:@[^:\s<>\"]*:)?(?P<mailbox>(?:{_QUOTED}|[^<>\"])*)>(?:[ \t]+(?P<rest>.*))?")
 _UNQUOTED = re.compile(_DOT_STRING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A mailbox, as it was written."""
+    """A mailbox, as it was written; `route` are hosts by way of which it is to be reached (RFC 821 §3.1)."""
 
     local: str
     domain: str
+    route: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.local}@{self.domain}"
+        via = ",".join([f"@{host}" for host in self.route]) + ":" if self.route else ""
+        return f"{via}{self.local}@{self.domain}"
 
     @property
     def is_ascii(self) -> bool:
@@ -82,8 +85,15 @@ def canonical_domain(domain: str) -> str:
 def parse_address(text: str) -> Address:
     """Return the mailbox that `text` spells.
 
-    Raises: BadAddress.
+    It may stand behind a source route, `@one,@two:`. Raises: BadAddress.
     """
+    whole = text
+    route: tuple[str, ...] = ()
+    if text.startswith("@"):
+        hosts, colon, text = text.partition(":")
+        route = tuple(host.removeprefix("@") for host in hosts.split(","))
+        if not colon or not all(map(_ROUTED.fullmatch, hosts.split(","))):
+            raise BadAddress(f"not a mailbox: {printable(whole)}")
     found = _MAILBOX.fullmatch(text)
     # isprintable() also refuses the surrogates that stand for bytes which were no UTF-8.
     if not found or not text.isprintable():
@@ -94,7 +104,7 @@ def parse_address(text: str) -> Address:
         raise BadAddress("the local part has more than 255 octets")
     if len(found["domain"]) > 255:
         raise BadAddress("the domain has more than 255 characters")
-    return Address(local=found["local"], domain=found["domain"])
+    return Address(local=found["local"], domain=found["domain"], route=route)
 
 
 def parse_path(text: str, *, postmaster_at: str) -> tuple[Address | None, str]:
@@ -116,4 +126,6 @@ def parse_path(text: str, *, postmaster_at: str) -> tuple[Address | None, str]:
 
 def printable(text: str) -> str:
     """Return `text` with everything escaped that does not belong on a line of a reply or a log."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

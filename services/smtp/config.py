@@ -18,6 +18,7 @@
     command_timeout_s = 300.0            # for every other reply
     destination_concurrency = 10         # messages under way to one destination at a time
     session_limit = 400                  # sessions at a time on each port; one more is told to come again
+    opportunistic_tls = false            # take up TLS with servers that offer it; needs [tls]
     [tls]                                # PEM files; the key log is appended to in NSS format
     cert = "cert.pem"
     key = "key.pem"
@@ -32,6 +33,7 @@
     [[routes]]
     domain = "*"                         # or a domain; the most specific one is taken
     via = "isp-a.example.net"            # a domain, looked up by MX; of a list, one is chosen by seed
+    weights = {"mx1.example.net" = 3}    # among exchangers of equal preference; others have 1
 
 Relative paths are relative to the file's directory. A key that is not named here is a mistake.
 """
@@ -82,10 +84,15 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Mail for `domain` (`*`: any other) goes to the MX of one of the `via` domains."""
+    """Mail for `domain` (`*`: any other) goes to the MX of one of the `via` domains.
+
+    Of exchangers of equal preference one of weight 3 comes first three times as often as one of weight 1,
+    which is everyone's who has no weight here.
+    """
 
     domain: str
     via: tuple[str, ...]
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +118,7 @@ class MtaConfig:
     destination_concurrency: int = 10
     session_limit: int = 400
     tls: TlsConfig | None = None
+    opportunistic_tls: bool = False
     domains: tuple[Domain, ...] = ()
     users: tuple[User, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -158,6 +166,7 @@ def _mta(table: _Table) -> MtaConfig:
         destination_concurrency=table.whole("destination_concurrency", 10, 1),
         session_limit=table.whole("session_limit", 400, 1),
         tls=next(map(_tls, table.tables("tls", single=True)), None),
+        opportunistic_tls=table.take("opportunistic_tls", bool, default=False),
         domains=tuple(map(_domain, table.tables("domains"))),
         users=tuple(map(_user, table.tables("users"))),
         routes=tuple(map(_route, table.tables("routes"))),
@@ -165,6 +174,8 @@ def _mta(table: _Table) -> MtaConfig:
     table.no_more_keys()
     if config.submission_port and not config.tls:
         raise table.error("submission_port", "needs [tls]: passwords never travel in the clear")
+    if config.opportunistic_tls and not config.tls:
+        raise table.error("opportunistic_tls", "needs [tls], whose key log the sessions' secrets go to")
     return config
 
 
@@ -206,7 +217,11 @@ def _route(table: _Table) -> Route:
     via = table.texts("via") if table.holds("via", list) else (table.text("via"),)
     if not via:
         raise table.error("via", "names no domain")
-    route = Route(domain=canonical_domain(table.text("domain")), via=tuple(map(canonical_domain, via)))
+    route = Route(
+        domain=canonical_domain(table.text("domain")),
+        via=tuple(map(canonical_domain, via)),
+        weights=table.weights("weights"),
+    )
     table.no_more_keys()
     return route
 
@@ -267,6 +282,13 @@ class _Table:
         except ValueError as error:
             raise self.error("relay_from", f"is wrong: {error}") from error
 
+    def weights(self, key: str) -> tuple[tuple[str, int], ...]:
+        values = self.take(key, dict, default={})
+        for host, weight in values.items():
+            if isinstance(weight, bool) or not isinstance(weight, int) or weight < 1:
+                raise self.error(f"{key}.{host}", f"is {weight!r}, which is no whole number above 0")
+        return tuple((canonical_domain(host), weight) for host, weight in values.items())
+
     def tables(self, key: str, *, single: bool = False) -> list[_Table]:
         value = self._values.pop(key, None)
         entries = [] if value is None else [value] if single else value
@@ -283,4 +305,4 @@ class _Table:
             raise self.error(", ".join(sorted(self._values)), "is not a key that is known here")
 
 
-_KINDS: dict[type, str] = {str: "string", int: "whole number", bool: "boolean", list: "list"}
+_KINDS: dict[type, str] = {str: "string", int: "whole number", bool: "boolean", list: "list", dict: "table"}

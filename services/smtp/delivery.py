@@ -10,7 +10,7 @@ What came of it is settled hop by hop (outcomes), before the session is closed: 
 could send a message twice is the time of one write. Failures and delays are collected, so that a sender gets
 one report of each an attempt.
 
-A hop has a limited number of places (hops), so that a full queue does not fall upon one host; many more
+A hop has a limited number of places (transfer), so that a full queue does not fall upon one host; many more
 messages may wait for their hop, so that a dead one does not hold up the rest. The content is read once for a
 hop, when its turn has come: what waits has only its envelope in memory.
 """
@@ -20,30 +20,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from services.mailbox import maildir
-from services.smtp.address import Address, parse_address
-from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
+from services.smtp.address import parse_address
 from services.smtp.config import MtaConfig
-from services.smtp.envelope import Envelope, Wishes
-from services.smtp.errors import LookupFailed, SpoolUnavailable
-from services.smtp.hops import Hop, Hops
+from services.smtp.errors import SpoolUnavailable
 from services.smtp.message import QueuedMessage, Recipient
 from services.smtp.mx import RoutingError
 from services.smtp.outcomes import Ledger, Outcome, outcomes
 from services.smtp.policy import Directory, Mailbox
 from services.smtp.queue import Queue
 from services.smtp.replies import Reply
-from services.smtp.routing import Remote, Resolver, Target, next_hop, route_table, targets
-from services.smtp.streams import Streams
+from services.smtp.routing import Remote, next_hop, route_table
 from services.smtp.trace import return_path
+from services.smtp.transfer import NOT_REACHED, Transfers
 
 log = logging.getLogger(__name__)
 
-# RFC 5321 §4.5.3.1.8: a server must take a hundred recipients, and need not take more.
-_RECIPIENTS_AT_ONCE = 100
 _MESSAGES_AT_ONCE = 2000
 
 
@@ -57,26 +51,23 @@ class Runner:
         queue: Queue,
         ledger: Ledger,
         directory: Directory,
-        resolver: Resolver,
-        streams: Streams,
+        transfers: Transfers,
         clock: Callable[[], float],
     ) -> None:
         self._config = config
         self._queue = queue
         self._ledger = ledger
         self._directory = directory
-        self._resolver = resolver
-        self._streams = streams
         self._clock = clock
         self._routes = route_table(config.routes)
-        self._timeouts = Timeouts(connect_s=config.connect_timeout_s, command_s=config.command_timeout_s)
         self._attempts: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(_MESSAGES_AT_ONCE)
         self._filing = asyncio.Semaphore(config.destination_concurrency)
-        self._hops = Hops(config.destination_concurrency)
+        self._transfers = transfers
 
     async def run(self) -> None:
         """Serve the queue until cancelled. Attempts under way go on: see `finish`."""
+        self._transfers.resume(self._not_reached())
         while True:
             await self._free.acquire()
             try:
@@ -90,12 +81,21 @@ class Runner:
 
     async def finish(self, grace_s: float) -> None:
         """Wait up to `grace_s` seconds for the attempts under way, then cancel them."""
+        await self._transfers.finish()
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=grace_s)
         rest = list(self._attempts)
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+    def _not_reached(self) -> Iterator[tuple[QueuedMessage, Remote, Recipient]]:
+        """Yield who waits because nobody could be reached, and for which hop."""
+        for message in self._queue.messages():
+            for recipient in message.recipients:
+                if recipient.reply.startswith(NOT_REACHED):
+                    _, remote, _ = self._grouped([recipient])
+                    yield from ((message, hop, recipient) for hop in remote)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._attempts.discard(task)
@@ -166,17 +166,11 @@ class Runner:
         self, message: QueuedMessage, remote: Remote, group: Sequence[Recipient]
     ) -> list[Outcome]:
         """Bring the message to one hop; return what is left to conclude with."""
-        async with self._hops.place(remote) as hop:
-            try:
-                content = await self._queue.content(message.id)
-                rest = []
-                for start in range(0, len(group), _RECIPIENTS_AT_ONCE):
-                    part = group[start : start + _RECIPIENTS_AT_ONCE]
-                    rest += await self._transfer(message, content, hop, remote, part)
-                return rest
-            except Exception as error:
-                await self._postpone(message, group, error)
-                return []
+        try:
+            return await self._transfers.relay(message, remote, group)
+        except Exception as error:
+            await self._postpone(message, group, error)
+            return []
 
     async def _postpone(
         self, message: QueuedMessage, recipients: Iterable[Recipient], error: Exception
@@ -204,70 +198,3 @@ class Runner:
         )
         file = await asyncio.to_thread(maildir.deliver, path, name, data)
         return str(file.relative_to(self._config.mailboxes))
-
-    async def _transfer(
-        self, message: QueuedMessage, content: bytes, hop: Hop, remote: Remote, group: Sequence[Recipient]
-    ) -> list[Outcome]:
-        """Transfer the message to the first exchanger that can be reached."""
-        attempt = max(recipient.attempts for recipient in group)
-        rng = self._streams.stream("exchangers", f"{message.id}/{attempt}")
-        candidates = targets(remote, resolver=self._resolver, own_names={self._config.hostname}, rng=rng)
-        unreachable: list[Reply] = []
-        try:
-            async with aclosing(candidates):
-                async for target in candidates:
-                    try:
-                        return await self._transfer_to(target, message, content, hop, group)
-                    except Unreachable as error:
-                        log.info("%s: %s: %s", message.id, target.host, error)
-                        unreachable.append(error.reply)
-            reply = _decisive(unreachable)
-        except LookupFailed as error:
-            reply = Reply(451, error.enhanced_code, str(error))
-        except RoutingError as error:
-            reply = Reply(550, error.enhanced_code, str(error))
-        return await self._ledger.settle(message, content, outcomes(group, reply))
-
-    async def _transfer_to(
-        self, target: Target, message: QueuedMessage, content: bytes, hop: Hop, group: Sequence[Recipient]
-    ) -> list[Outcome]:
-        """Transfer the message to one host. Raises: Unreachable."""
-        by_address: dict[Address, Recipient] = {parse_address(item.address): item for item in group}
-        envelope = Envelope(
-            sender=parse_address(message.sender) if message.sender else None,
-            recipients=tuple(by_address),
-            body=message.body,
-            smtputf8=message.smtputf8,
-            ret=message.ret,
-            envid=message.envid,
-            wishes={
-                address: Wishes(notify=item.notify, orcpt=item.orcpt) for address, item in by_address.items()
-            },
-        )
-
-        async def connect() -> ClientSession:
-            return await ClientSession.open(
-                target.address, self._config.remote_port, helo=self._config.hostname, timeouts=self._timeouts
-            )
-
-        while True:
-            # A session that was left may be stale; a new one never is, and so this ends.
-            with suppress(Stale):
-                async with hop.session(target.address, connect) as session:
-                    replies = await session.send(envelope, content)
-                    results = [
-                        Outcome(
-                            recipient=by_address[address],
-                            reply=reply,
-                            target=target,
-                            reports=session.offers("DSN"),
-                        )
-                        for address, reply in replies.items()
-                    ]
-                    return await self._ledger.settle(message, content, results)
-
-
-def _decisive(replies: Sequence[Reply]) -> Reply:
-    """Return the reply to act upon when no host could be reached: one that leaves hope, if there is any."""
-    temporary = [reply for reply in replies if not reply.permanent]
-    return temporary[-1] if temporary else replies[-1]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from services.smtp.client import ClientSession, Stale
 from services.smtp.routing import Remote
@@ -28,6 +28,7 @@ class Hop:
     def __init__(self, places: int) -> None:
         self.free = asyncio.Semaphore(places)
         self.users = 0
+        self._joined = asyncio.Event()
         self._places = places
         self._left: dict[str, list[ClientSession]] = {}
 
@@ -51,6 +52,19 @@ class Hop:
             left.append(session)
         else:
             await session.close()
+
+    def join(self) -> None:
+        """One more is under way to this hop."""
+        self.users += 1
+        if self.users > 1:
+            self._joined.set()
+
+    async def joined(self, timeout_s: float) -> None:
+        """Wait until somebody else is under way to this hop too, at most `timeout_s`."""
+        if self.users == 1:
+            self._joined.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), timeout_s)
 
     async def close(self) -> None:
         """End the sessions that are left."""
@@ -84,7 +98,7 @@ class Hops:
     async def place(self, remote: Remote) -> AsyncIterator[Hop]:
         """Wait for a place at a hop and hold it."""
         hop = self._hops.setdefault(remote, Hop(self._places))
-        hop.users += 1
+        hop.join()
         try:
             async with hop.free:
                 yield hop

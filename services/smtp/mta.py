@@ -27,6 +27,7 @@ from services.smtp.routing import Resolver
 from services.smtp.server import Reception, ServerSession
 from services.smtp.spool import Spool
 from services.smtp.streams import Streams
+from services.smtp.transfer import Transfers
 
 __all__ = ["MtaConfig", "load", "serve", "Domain", "User", "Route", "TlsConfig"]
 
@@ -74,15 +75,17 @@ async def serve(
     tls = server_context(config.tls) if config.tls else None
     directory = Directory(config)
     queue = Queue(Spool(config.spool), streams=streams, clock=clock)
-    runner = Runner(
+    ledger = _ledger(config, queue, notices, streams, clock)
+    transfers = Transfers(
         config,
         queue=queue,
-        ledger=_ledger(config, queue, notices, streams, clock),
-        directory=directory,
+        ledger=ledger,
         resolver=resolver or _lookups(config, streams),
         streams=streams,
         clock=clock,
+        tls=client_context(config.tls) if config.tls and config.opportunistic_tls else None,
     )
+    runner = Runner(config, queue=queue, ledger=ledger, directory=directory, transfers=transfers, clock=clock)
     sessions: list[set[ServerSession]] = []
 
     def reception(*, submission: bool) -> Reception:
@@ -139,6 +142,22 @@ def server_context(tls: TlsConfig) -> ssl.SSLContext:
             context.keylog_filename = str(tls.keylog)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"tls: {tls.cert}, {tls.key}: {error.strerror or error}") from error
+    return context
+
+
+def client_context(tls: TlsConfig) -> ssl.SSLContext:
+    """Return the context of a client that takes any certificate (RFC 7435) and logs its secrets.
+
+    Raises: ConfigError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        if tls.keylog:
+            context.keylog_filename = str(tls.keylog)
+    except OSError as error:
+        raise ConfigError(f"tls: {tls.keylog}: {error.strerror}") from error
     return context
 
 

@@ -2,7 +2,7 @@
 
 Theory of operation. A domain answers with MX records, with a null MX, or with none at all:
 
-    MX records      try them by preference, lowest first; equal ones in random order
+    MX records      try them by preference, lowest first; equal ones in random order, by weight
     null MX         the domain takes no mail: a permanent failure (RFC 7505)
     no MX           the domain itself is the only candidate, if it has an address (RFC 5321 §5.1)
 
@@ -10,13 +10,16 @@ A host that finds *itself* in the list must not send to anyone at its own prefer
 backup servers would pass a message back and forth (RFC 5321 §5.1). If that leaves nobody, the message
 loops: also permanent.
 
+DNS gives MX records no weight (unlike SRV, RFC 2782): weights are the sender's own, of its route. A host of
+weight 3 comes before one of weight 1 three times out of four.
+
 Nothing here asks DNS or keeps time: the records come in, the order goes out.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -51,11 +54,17 @@ class Exchanger:
 
 
 def delivery_order(
-    domain: str, records: Sequence[Exchanger], *, own_names: Collection[str], rng: random.Random
+    domain: str,
+    records: Sequence[Exchanger],
+    *,
+    own_names: Collection[str],
+    rng: random.Random,
+    weights: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Return the hosts to try for `domain`, best first; never empty.
 
-    Names compare without case. An empty `records` means that the domain has no MX at all.
+    `weights` are those of hosts, by name in lower case; others have 1. Names compare without case.
+    An empty `records` means that the domain has no MX at all.
     Raises: NullMx, MailLoop.
     Source: RFC 5321 §5.1; RFC 7505 §3.
     """
@@ -67,7 +76,7 @@ def delivery_order(
     allowed = _below_own_preference(records, {name.lower() for name in own_names})
     if not allowed:
         raise MailLoop(domain)
-    return [record.host for record in _by_preference(allowed, rng)]
+    return [record.host for record in _by_preference(allowed, rng, weights or {})]
 
 
 def _below_own_preference(records: Sequence[Exchanger], own: Collection[str]) -> list[Exchanger]:
@@ -76,12 +85,19 @@ def _below_own_preference(records: Sequence[Exchanger], own: Collection[str]) ->
     return [record for record in records if limit is None or record.preference < limit]
 
 
-def _by_preference(records: Sequence[Exchanger], rng: random.Random) -> list[Exchanger]:
+def _by_preference(
+    records: Sequence[Exchanger], rng: random.Random, weights: Mapping[str, int]
+) -> list[Exchanger]:
     ordered: list[Exchanger] = []
     preference = attrgetter("preference")
     for _, equals in groupby(sorted(records, key=preference), key=preference):
         # Sorted by name first, so that the order depends on the seed alone and not on the answer's.
-        shuffled = sorted(equals, key=attrgetter("host"))
-        rng.shuffle(shuffled)
-        ordered += shuffled
+        left = sorted(equals, key=attrgetter("host"))
+        if not weights:
+            rng.shuffle(left)
+        while weights and left:
+            shares = [weights.get(record.host.lower(), 1) for record in left]
+            (chosen,) = rng.choices(range(len(left)), shares)
+            ordered.append(left.pop(chosen))
+        ordered += left
     return ordered

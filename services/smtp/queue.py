@@ -21,7 +21,7 @@ import asyncio
 import base64
 import heapq
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +178,21 @@ class Queue:
             if not message.recipients:
                 continue  # Done; only its file could not be removed yet.
             recipients = tuple(replace(recipient, due=now) for recipient in message.recipients)
+            self._messages[queue_id] = replace(message, recipients=recipients)
+            if queue_id not in self._active:
+                self._enter(self._messages[queue_id])
+
+    def hasten(self, waiting: Mapping[str, Collection[str]]) -> None:
+        """Make these recipients of these messages (by id) due now, in the order of the messages' arrival."""
+        for queue_id in waiting:
+            message = self._messages.get(queue_id)
+            if not message or not message.recipients:
+                continue
+            # What arrived earlier has been due for longer, and so comes first.
+            recipients = tuple(
+                replace(one, due=message.arrival) if one.address in waiting[queue_id] else one
+                for one in message.recipients
+            )
             self._messages[queue_id] = replace(message, recipients=recipients)
             if queue_id not in self._active:
                 self._enter(self._messages[queue_id])

@@ -7,6 +7,9 @@ Theory of operation. The next hop is decided in two steps, the second one asked 
     a route for the domain  the route's domain; `*` is the route of every other domain
     otherwise               the recipient's own domain
 
+A source route (RFC 821) that the server left with the address goes before all that: its first host is the
+domain.
+
     domain  ->  MX, ordered (mx)  ->  addresses of each exchanger, as they are needed
 
 A route names a domain and never a host, so that a change in DNS changes the path. It may name several:
@@ -24,7 +27,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Protocol
 
-from services.smtp.address import Address
+from services.smtp.address import Address, canonical_domain
 from services.smtp.config import Route
 from services.smtp.errors import LookupFailed
 from services.smtp.mx import Exchanger, RoutingError, delivery_order
@@ -65,10 +68,14 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Mail goes to the exchangers of one of these domains; or to `literal`, an address."""
+    """Mail goes to the exchangers of one of these domains; or to `literal`, an address.
+
+    `weights` are those of exchangers of equal preference, by name (Route).
+    """
 
     domains: tuple[str, ...] = ()
     literal: str = ""
+    weights: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         return self.literal or ",".join(self.domains)
@@ -86,16 +93,19 @@ class Target:
     address: str
 
 
-def route_table(routes: Sequence[Route]) -> dict[str, tuple[str, ...]]:
-    """Return the routes by domain. Of two for one domain the first holds."""
-    return {route.domain: route.via for route in reversed(routes)}
+def route_table(routes: Sequence[Route]) -> dict[str, Remote]:
+    """Return where the routes lead, by domain. Of two for one domain the first holds."""
+    return {route.domain: Remote(domains=route.via, weights=route.weights) for route in reversed(routes)}
 
 
-def next_hop(recipient: Address, *, directory: Directory, routes: Mapping[str, tuple[str, ...]]) -> NextHop:
+def next_hop(recipient: Address, *, directory: Directory, routes: Mapping[str, Remote]) -> NextHop:
     """Return where mail for `recipient` goes from here.
 
     Raises: NoSuchUser for an unknown one at a local domain, BadLiteral.
     """
+    if recipient.route:
+        domain = canonical_domain(recipient.route[0])
+        return routes.get(domain) or routes.get("*") or Remote(domains=(domain,))
     if directory.is_local(recipient):
         mailbox = directory.mailbox(recipient)
         if not mailbox:
@@ -107,7 +117,7 @@ def next_hop(recipient: Address, *, directory: Directory, routes: Mapping[str, t
             raise BadLiteral(f"<{recipient}>: not the literal of an IPv4 address")
         return Remote(literal=recipient.literal)
     domain = recipient.canonical.domain
-    return Remote(domains=routes.get(domain) or routes.get("*") or (domain,))
+    return routes.get(domain) or routes.get("*") or Remote(domains=(domain,))
 
 
 def _is_ipv4(text: str) -> bool:
@@ -132,7 +142,8 @@ async def targets(
     errors: list[RoutingError | LookupFailed] = []
     for domain in rng.sample(hop.domains, len(hop.domains)):
         try:
-            hosts = delivery_order(domain, await resolver.mx(domain), own_names=own_names, rng=rng)
+            records = await resolver.mx(domain)
+            hosts = delivery_order(domain, records, own_names=own_names, rng=rng, weights=dict(hop.weights))
         except (RoutingError, LookupFailed) as error:
             errors.append(error)
             continue

@@ -205,7 +205,10 @@ class ScriptedServer:
                 reply = self._reply(line)
                 if line == "DATA" and reply.startswith("354"):
                     writer.write(reply.encode() + b"\r\n")
-                    self.messages.append(await reader.readuntil(b"\r\n.\r\n"))
+                    lines = [await reader.readuntil(b"\r\n")]
+                    while lines[-1] != b".\r\n":
+                        lines.append(await reader.readuntil(b"\r\n"))
+                    self.messages.append(b"".join(lines))
                     reply = self.replies.get("message", "250 2.0.0 Ok: queued as SCRIPTED")
                 if not reply:
                     break

@@ -84,3 +84,19 @@ def test_domains_as_dns_spells_them() -> None:
     """A domain loses its case and final dot and becomes ASCII; what cannot stays for DNS to deny."""
     assert canonical_domain("Exämple.ORG.") == "xn--exmple-cua.org"
     assert canonical_domain("ä" * 64) == "ä" * 64
+
+
+@pytest.mark.parametrize("text", ["@a.example:bob@example.org", "@a.example,@[198.18.0.1]:bob@example.org"])
+def test_a_source_route(text: str) -> None:
+    """A stored address may have a route before it, and is written as it was read."""
+    address = parse_address(text)
+    assert (address.route[0], address.local, str(address)) == ("a.example", "bob", text)
+
+
+@pytest.mark.parametrize(
+    "text", ["@a.example bob@example.org", "@:bob@example.org", "@a,b:c@d", "@a b:c@d", "@a:"]
+)
+def test_what_is_no_source_route(text: str) -> None:
+    """A route is hosts, each behind its own sign, and a colon."""
+    with pytest.raises(BadAddress):
+        parse_address(text)

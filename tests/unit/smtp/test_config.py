@@ -96,7 +96,9 @@ def test_the_least_configuration(tmp_path: Path) -> None:
         ('"isp.example"', "[]", "routes[0]: via names no domain"),
         ('key = "tls/key.pem"', "", "tls: key is missing"),
         ('[tls]\ncert = "tls/cert.pem"\nkey = "tls/key.pem"', "", "submission_port needs [tls]"),
+        ('via = "isp.example"', 'via = "x"\nweights = {"mx.x" = 0}', "weights.mx.x is 0, which is no whole"),
         ("seed = 7", "seed = 7 8", "line 12"),
+        ("seed = 7", "seed = 7\nopportunistic_tls = 1", "opportunistic_tls is 1, which is no boolean"),
     ],
 )
 def test_mistakes(tmp_path: Path, old: str, new: str, complaint: str) -> None:

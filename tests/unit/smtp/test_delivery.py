@@ -132,6 +132,132 @@ def test_an_exchanger_that_does_not_greet(tmp_path: Path, first: ScriptedServer)
     deliver(tmp_path, steps)
 
 
+@pytest.mark.parametrize(
+    ("stage", "reply", "taken_by"),
+    [
+        pytest.param("MAIL", "451 4.7.1 later", "mx2", id="4xx to MAIL"),
+        pytest.param("MAIL", "421 4.3.2 closing", "mx2", id="421 to MAIL"),
+        pytest.param("RCPT", "450 4.2.1 later", "mx2", id="4xx to all recipients"),
+        pytest.param("DATA", "451 4.3.0 later", "mx2", id="4xx to DATA"),
+        pytest.param("message", "452 4.3.1 full", "mx2", id="4xx to the message"),
+        pytest.param("RCPT", "", "mx2", id="hangs up before the message"),
+        pytest.param("MAIL", "550 5.7.1 no", "", id="5xx to MAIL"),
+        pytest.param("RCPT", "550 5.1.1 who", "", id="5xx to the recipient"),
+        pytest.param("message", "554 5.6.0 no", "", id="5xx to the message"),
+    ],
+)
+@pytest.mark.parametrize("pipelining", [(), ("PIPELINING",)], ids=["lock-step", "pipelining"])
+def test_an_exchanger_that_says_later(
+    tmp_path: Path, stage: str, reply: str, taken_by: str, pipelining: tuple[str, ...]
+) -> None:
+    """What one exchanger cannot take now another one is asked to; what one refuses for good bounces."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        first = ScriptedServer(
+            replies={stage: reply}, address="127.0.0.2", port=other.port, extensions=pipelining
+        )
+        async with first:
+            await send(mta, "bob@example.org")
+            if taken_by:
+                assert (await events.wait("relayed"))["next_host"] == taken_by
+            else:
+                assert (await events.wait("bounced"))["reply"] == reply
+                assert not other.commands
+            assert not events.of("deferred")
+
+    deliver(tmp_path, steps)
+
+
+def test_a_message_whose_reply_is_lost(tmp_path: Path) -> None:
+    """It may have arrived: no other exchanger gets it as well, and it waits."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        async with ScriptedServer(replies={"message": ""}, address="127.0.0.2", port=other.port) as first:
+            await send(mta, "bob@example.org")
+            assert (await events.wait("deferred"))["reply"].startswith("451 4.4.2 the session broke")
+            assert (len(first.messages), len(other.messages)) == (1, 0)
+
+    deliver(tmp_path, steps, time_scale=1.0)
+
+
+def test_one_recipient_here_another_there(tmp_path: Path) -> None:
+    """Each exchanger is asked for those alone that the one before did not decide over."""
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        first = ScriptedServer(
+            replies={"RCPT TO:<dave@": "450 4.2.1 later", "RCPT TO:<eve@": "550 5.1.1 who"},
+            address="127.0.0.2",
+            port=other.port,
+        )
+        async with first:
+            await send(mta, "bob@example.org", "dave@example.org", "eve@example.org")
+            await events.wait("relayed", 2)
+            await events.wait("bounced")
+        hosts = {event["recipient"]: event["next_host"] for event in events.of("relayed")}
+        assert hosts == {"bob@example.org": "mx1", "dave@example.org": "mx2"}
+        assert [line for line in other.commands if line.startswith("RCPT")] == ["RCPT TO:<dave@example.org>"]
+
+    deliver(tmp_path, steps)
+
+
+def test_a_dead_host_is_left_alone(tmp_path: Path) -> None:
+    """Not every message tries it first; when its time has come it is tried, and used again."""
+    late = 0.0
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        nonlocal late
+        await send(mta, "bob@example.org")
+        assert (await events.wait("relayed", 1))["next_host"] == "mx2"
+        async with ScriptedServer(address="127.0.0.2", port=other.port) as first:
+            await send(mta, "bob@example.org")
+            assert (await events.wait("relayed", 2))["next_host"] == "mx2"
+            assert not first.commands
+            late = 31.0
+            await send(mta, "bob@example.org")
+            assert (await events.wait("relayed", 3))["next_host"] == "mx1"
+            assert len(first.messages) == 1
+
+    deliver(tmp_path, steps, clock=lambda: time.time() + late, time_scale=1.0)
+
+
+def test_a_hop_that_is_back(tmp_path: Path) -> None:
+    """What waited for it arrives long before its own time, in order, once each, over one session."""
+    dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
+    names = [f"user{number}@example.org" for number in range(30)]
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        for name in names:
+            await send(mta, name)
+        await events.wait("deferred", len(names))
+        async with ScriptedServer(address="127.0.0.2", port=other.port) as first:
+            await events.wait("relayed", len(names))
+            recipients = [line for line in first.commands if line.startswith("RCPT")]
+            assert recipients == [f"RCPT TO:<{name}>" for name in names]
+            assert len(first.messages) == len(names)
+            assert [line.partition(" ")[0] for line in first.commands].count("EHLO") == 1
+        assert len(events.of("deferred")) == len(names), "no message has tried in vain twice"
+
+    # A call each half second; a message of its own accord after five.
+    deliver(tmp_path, steps, dns=dns, time_scale=60.0)
+
+
+def test_a_hop_that_is_back_after_a_restart(tmp_path: Path) -> None:
+    """The queue says what was not reached, and so that moves on as well."""
+    dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
+
+    async def before(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        await events.wait("deferred")
+
+    async def after(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        async with ScriptedServer(address="127.0.0.2", port=other.port):
+            await events.wait("relayed")
+        assert not events.of("deferred")
+
+    deliver(tmp_path, before, dns=dns, time_scale=60.0)
+    deliver(tmp_path, after, dns=dns, time_scale=60.0)
+
+
 def test_a_host_without_extensions(tmp_path: Path) -> None:
     """A server that does not know EHLO is asked with HELO and gets no parameters."""
 

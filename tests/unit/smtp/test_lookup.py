@@ -9,9 +9,10 @@ import pytest
 
 from services.dns.stub import Answer, Record, ResolutionFailed, StubResolver
 from services.smtp.errors import LookupFailed
-from services.smtp.lookup import StubLookups
+from services.smtp.lookup import SharedLookups, StubLookups
 from services.smtp.mx import Exchanger
 from services.smtp.routing import NoSuchDomain
+from tests.unit.smtp.running import TableResolver
 
 
 def lookups(monkeypatch: pytest.MonkeyPatch, result: Answer | Exception) -> StubLookups:
@@ -72,3 +73,58 @@ def test_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(lookups(monkeypatch, ResolutionFailed("timed out")).mx("a.example"))
     with pytest.raises(LookupFailed, match="no name server is configured"):
         asyncio.run(StubLookups([], port=53, rng=random.Random(1)).mx("a.example"))
+
+
+def test_shared_lookups() -> None:
+    """What is asked at once is asked once, errors too; a moment later it is asked anew."""
+    now = 100.0
+    table = TableResolver("example.org MX 10 mx1\nmx1 A 127.0.0.1\nexample.net SERVFAIL")
+
+    async def main() -> None:
+        nonlocal now
+        shared = SharedLookups(table, clock=lambda: now)
+        one, two = await asyncio.gather(shared.mx("example.org"), shared.mx("example.org"))
+        assert one == two == [Exchanger(preference=10, host="mx1")]
+        assert await shared.addresses("mx1") == ["127.0.0.1"]
+        for _ in range(2):
+            with pytest.raises(LookupFailed):
+                await shared.mx("example.net")
+        assert table.asked == ["example.org MX", "mx1 A", "example.net MX"]
+        table.table = "example.org MX 10 mx2"
+        now += 0.2
+        assert await shared.mx("example.org") == [Exchanger(preference=10, host="mx2")]
+
+    asyncio.run(main())
+
+
+def test_who_gives_up_does_not_keep_the_answer_from_others() -> None:
+    """A look-up that one of those who share it has left goes on for the others."""
+
+    class Slow(TableResolver):
+        async def addresses(self, host: str) -> list[str]:
+            await asyncio.sleep(0.01)
+            return await super().addresses(host)
+
+    async def main() -> None:
+        shared = SharedLookups(Slow("mx1 A 127.0.0.1"), clock=lambda: 0.0)
+        leaves, stays = (asyncio.create_task(shared.addresses("mx1")) for _ in range(2))
+        await asyncio.sleep(0)
+        leaves.cancel()
+        assert await stays == ["127.0.0.1"]
+
+    asyncio.run(main())
+
+
+def test_old_look_ups_are_forgotten() -> None:
+    """However many names are asked for, few are remembered."""
+    now = 0.0
+
+    async def main() -> None:
+        nonlocal now
+        shared = SharedLookups(TableResolver(""), clock=lambda: now)
+        for number in range(1000):
+            now += 0.01
+            await shared.addresses(f"mx{number}")
+        assert len(shared) <= 120
+
+    asyncio.run(main())

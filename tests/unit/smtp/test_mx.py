@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -37,6 +38,22 @@ def test_equal_preferences_share_the_load() -> None:
     one, other = "MX 10 a\nMX 10 b\nMX 10 c", "MX 10 c\nMX 10 a\nMX 10 b"
     assert all(order(one, seed=seed) == order(other, seed=seed) for seed in range(20))
     assert {order(one, seed=seed)[0] for seed in range(20)} == {"a", "b", "c"}
+
+
+def test_weights() -> None:
+    """Of equal exchangers one of weight 3 comes first three times as often; rank goes before weight."""
+    records = [Exchanger(preference=10, host=host) for host in ("a", "B", "c")]
+    worse = Exchanger(preference=20, host="d")
+    found = [
+        delivery_order(
+            "x", [worse, *records], own_names=(), rng=random.Random(seed), weights={"b": 3, "d": 100}
+        )
+        for seed in range(1000)
+    ]
+    first = Counter(hosts[0] for hosts in found)
+    assert 540 < first["B"] < 660
+    assert 160 < first["a"] < 240
+    assert all(sorted(hosts[:3]) == ["B", "a", "c"] and hosts[3] == "d" for hosts in found)
 
 
 def test_null_mx_is_permanent() -> None:

@@ -1,0 +1,293 @@
+"""Bringing a message to one of its next hops.
+
+Theory of operation. A hop's exchangers are tried in order (routing), without those that are known not to
+answer (availability). Each of them decides over some of the recipients:
+
+    2xx, 5xx    settled at once, before the session is closed: the time in which a crash could send a message
+                twice is that of one write
+    4xx         to the recipient, to MAIL or to the message: the next exchanger may take them, as in Postfix
+    no session  refused, timed out, or no greeting: the next exchanger
+
+What is left after the last one is deferred. So it is at once when the session breaks after the message has
+gone out: the server may have it, and another one would get it a second time for certain.
+
+A hop has a limited number of places (hops). When no exchanger answers, the message waits in recovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+
+from services.smtp.address import Address, parse_address
+from services.smtp.availability import Availability, BackOff
+from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
+from services.smtp.config import MtaConfig
+from services.smtp.envelope import Envelope, Wishes
+from services.smtp.errors import LookupFailed
+from services.smtp.hops import Hop, Hops
+from services.smtp.lookup import SharedLookups
+from services.smtp.message import QueuedMessage, Recipient
+from services.smtp.mx import RoutingError
+from services.smtp.outcomes import Ledger, Outcome
+from services.smtp.queue import Queue
+from services.smtp.recovery import Recovery
+from services.smtp.replies import Reply
+from services.smtp.routing import Remote, Resolver, Target, targets
+from services.smtp.streams import Streams
+
+log = logging.getLogger(__name__)
+
+# RFC 5321 §4.5.3.1.8: a server must take a hundred recipients, and need not take more.
+_RECIPIENTS_AT_ONCE = 100
+# How long the session of a call waits for the first message.
+_CALL_HELD_S = 1.0
+# How the reply begins that tells that nobody could be reached.
+NOT_REACHED = "451 4.4.1 "
+
+
+class Transfers:
+    """The sending side of one MTA."""
+
+    def __init__(
+        self,
+        config: MtaConfig,
+        *,
+        queue: Queue,
+        ledger: Ledger,
+        resolver: Resolver,
+        streams: Streams,
+        clock: Callable[[], float],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._config = config
+        self._queue = queue
+        self._ledger = ledger
+        self._streams = streams
+        self._clock = clock
+        self._tls = tls
+        self._timeouts = Timeouts(connect_s=config.connect_timeout_s, command_s=config.command_timeout_s)
+        self._hops = Hops(config.destination_concurrency)
+        self._resolver = resolver
+        self._shared = SharedLookups(resolver, clock=clock)
+        self._back_off = BackOff(time_scale=config.time_scale)
+        self._availability = Availability(self._back_off)
+        self._recovery = Recovery()
+        self._calls: dict[Remote, asyncio.Task[None]] = {}
+
+    async def relay(
+        self, message: QueuedMessage, remote: Remote, group: Sequence[Recipient]
+    ) -> list[Outcome]:
+        """Bring the message to one hop; return what is left to conclude with."""
+        self._recovery.forget(remote, message.id)
+        async with (
+            self._hops.place(remote) as hop,
+            self._recovery.turn(remote, message.id, alone=hop.users == 1),
+        ):
+            content = await self._queue.content(message.id)
+            rest = []
+            for start in range(0, len(group), _RECIPIENTS_AT_ONCE):
+                rest += await self._part(
+                    message, content, hop, remote, group[start : start + _RECIPIENTS_AT_ONCE]
+                )
+            return rest
+
+    def resume(self, waiting: Iterable[tuple[QueuedMessage, Remote, Recipient]]) -> None:
+        """Note what the queue says was not reached before this process began."""
+        for message, remote, recipient in waiting:
+            if recipient.reply.startswith(NOT_REACHED):
+                self._wait(remote, message, [recipient])
+
+    async def finish(self) -> None:
+        """Give up calling hops that do not answer."""
+        calls = list(self._calls.values())
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _part(
+        self, message: QueuedMessage, content: bytes, hop: Hop, remote: Remote, group: Sequence[Recipient]
+    ) -> list[Outcome]:
+        """Transfer the message to the first exchangers that take it for these recipients."""
+        undecided = _Undecided(group)
+        attempt = f"{message.id}/{max(recipient.attempts for recipient in group)}"
+        unreachable: list[Reply] = []
+        rest: list[Outcome] = []
+        try:
+            async with aclosing(self._targets(hop, remote, attempt)) as candidates:
+                async for target in candidates:
+                    known = self._availability.left_alone(target.address, self._clock())
+                    if known:
+                        unreachable.append(known)
+                        continue
+                    try:
+                        rest += await self._transfer_to(target, message, content, hop, undecided)
+                    except Unreachable as error:
+                        log.info("%s: %s: %s", message.id, target.host, error)
+                        unreachable.append(error.reply)
+                        continue
+                    self._hasten(remote)
+                    if undecided.final:
+                        break
+            reply = _decisive(unreachable)
+        except LookupFailed as error:
+            reply = Reply(451, error.enhanced_code, str(error))
+        except RoutingError as error:
+            reply = Reply(550, error.enhanced_code, str(error))
+        rest += await self._ledger.settle(message, content, undecided.rest(reply))
+        if unreachable and not reply.permanent:
+            self._wait(remote, message, undecided.never_asked())
+        return rest
+
+    def _targets(self, hop: Hop, remote: Remote, attempt: str) -> AsyncGenerator[Target, None]:
+        # What is under way at the same time may share what DNS says. A message alone asks for itself.
+        resolver = self._shared if hop.users > 1 else self._resolver
+        rng = self._streams.stream("exchangers", attempt)
+        return targets(remote, resolver=resolver, own_names={self._config.hostname}, rng=rng)
+
+    async def _transfer_to(
+        self, target: Target, message: QueuedMessage, content: bytes, hop: Hop, undecided: _Undecided
+    ) -> list[Outcome]:
+        """Transfer the message to one host, and settle what it decided. Raises: Unreachable."""
+        envelope = undecided.envelope(message)
+        while True:
+            # A session that was left may be stale; a new one never is, and so this ends.
+            with suppress(Stale):
+                async with hop.session(target.address, partial(self._connect, target)) as session:
+                    replies = await session.send(envelope, content)
+                    decided = undecided.learn(replies, target, reports=session.offers("DSN"))
+                    undecided.final = session.uncertain or not undecided.recipients
+                    return await self._ledger.settle(message, content, decided) if decided else []
+
+    async def _connect(self, target: Target) -> ClientSession:
+        """Return a new session with one host, and remember whether there was one. Raises: Unreachable."""
+        try:
+            session = await ClientSession.open(
+                target.address,
+                self._config.remote_port,
+                helo=self._config.hostname,
+                timeouts=self._timeouts,
+                tls=self._tls,
+            )
+        except Unreachable as error:
+            self._availability.failed(target.address, error.reply, self._clock())
+            raise
+        self._availability.worked(target.address)
+        return session
+
+    # Hops that do not answer
+
+    def _wait(self, remote: Remote, message: QueuedMessage, recipients: Iterable[Recipient]) -> None:
+        addresses = [recipient.address for recipient in recipients]
+        if not addresses:
+            return
+        self._recovery.waits(remote, message.id, addresses)
+        if remote not in self._calls:
+            call = asyncio.create_task(self._call(remote), name=f"calling {remote}")
+            self._calls[remote] = call
+            call.add_done_callback(lambda task: self._called(remote, task))
+
+    def _called(self, remote: Remote, task: asyncio.Task[None]) -> None:
+        self._calls.pop(remote, None)
+        if not task.cancelled() and task.exception():
+            log.error("%s failed", task.get_name(), exc_info=task.exception())
+
+    async def _call(self, remote: Remote) -> None:
+        """Call a hop again and again until it answers, or nothing waits for it any more."""
+        again = self._clock() + self._back_off.wait(1)
+        while self._still_waiting(remote):
+            await asyncio.sleep(max(again - self._clock(), 0.0))
+            again = await self._call_once(remote)
+
+    async def _call_once(self, remote: Remote) -> float:
+        """Call each exchanger whose time has come; return when to call again."""
+        times: list[float] = []
+        attempt = f"call {remote}/{self._clock()}"
+        with suppress(LookupFailed, RoutingError):
+            async with (
+                self._hops.place(remote) as hop,
+                aclosing(self._targets(hop, remote, attempt)) as found,
+            ):
+                async for target in found:
+                    if not self._availability.left_alone(target.address, self._clock()):
+                        with suppress(Unreachable):
+                            async with hop.session(target.address, partial(self._connect, target)):
+                                self._hasten(remote)
+                                # The first message that has waited takes the session over.
+                                await hop.joined(_CALL_HELD_S)
+                                return 0.0
+                    times.append(self._availability.again(target.address))
+        return min(times, default=self._clock() + self._back_off.wait(1))
+
+    def _still_waiting(self, remote: Remote) -> bool:
+        for queue_id in list(self._recovery.waiting(remote)):
+            if not self._queue.waiting(queue_id):
+                self._recovery.forget(remote, queue_id)
+        return bool(self._recovery.waiting(remote))
+
+    def _hasten(self, remote: Remote) -> None:
+        """The hop answers: what waits for it is due."""
+        if self._recovery.waiting(remote):
+            self._queue.hasten(self._recovery.reached(remote))
+
+
+class _Undecided:
+    """The recipients of an attempt that no exchanger has decided over yet, and what each got last.
+
+    `final`: no other exchanger may be asked, or none need be.
+    """
+
+    def __init__(self, group: Sequence[Recipient]) -> None:
+        self.recipients = {parse_address(recipient.address): recipient for recipient in group}
+        self.final = False
+        self._last: dict[Address, Outcome] = {}
+
+    def envelope(self, message: QueuedMessage) -> Envelope:
+        """Return the message's envelope for those who are left."""
+        return Envelope(
+            sender=parse_address(message.sender) if message.sender else None,
+            recipients=tuple(self.recipients),
+            body=message.body,
+            smtputf8=message.smtputf8,
+            ret=message.ret,
+            envid=message.envid,
+            wishes={
+                address: Wishes(notify=recipient.notify, orcpt=recipient.orcpt)
+                for address, recipient in self.recipients.items()
+                if recipient.notify or recipient.orcpt
+            },
+        )
+
+    def learn(self, replies: Mapping[Address, Reply], target: Target, *, reports: bool) -> list[Outcome]:
+        """Take note of one host's replies; return those that decide. `reports`: that host offers DSN."""
+        decided = []
+        for address, reply in replies.items():
+            recipient = self.recipients[address]
+            outcome = Outcome(recipient=recipient, reply=reply, target=target, reports=reports)
+            if reply.positive or reply.permanent:
+                decided.append(outcome)
+                del self.recipients[address]
+            else:
+                self._last[address] = outcome
+        return decided
+
+    def rest(self, reply: Reply) -> list[Outcome]:
+        """Return those who are not decided with their last reply, or `reply` if they got none."""
+        return [
+            self._last.get(address) or Outcome(recipient=recipient, reply=reply)
+            for address, recipient in self.recipients.items()
+        ]
+
+    def never_asked(self) -> list[Recipient]:
+        """Return those whom no exchanger was asked for."""
+        return [one for address, one in self.recipients.items() if address not in self._last]
+
+
+def _decisive(replies: Sequence[Reply]) -> Reply:
+    """Return the reply to act upon when no host could be reached: one that leaves hope, if there is any."""
+    temporary = [reply for reply in replies if not reply.permanent]
+    return temporary[-1] if temporary else replies[-1] if replies else Reply(451, "4.4.1", "no host reached")
