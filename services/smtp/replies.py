@@ -108,6 +108,6 @@ def parse_reply(code: int, message: str) -> Reply:
 def with_enhanced_code(line: str) -> str:
     """Return the reply line with an enhanced code, added by its reply code if it has none."""
     code, text = line[:3], line[4:]
-    if code not in _DEFAULT_ENHANCED or line[3:4] == "-" or _ENHANCED.match(text):
+    if code[:1] not in ("2", "4", "5") or line[3:4] == "-" or _ENHANCED.match(text):
         return line
-    return f"{code} {_DEFAULT_ENHANCED[code]} {text}"
+    return f"{code} {_DEFAULT_ENHANCED.get(code, f'{code[0]}.0.0')} {text}"
