@@ -42,7 +42,8 @@ class Dmarc:
     """DMARC's result for `domain`, the author's (From).
 
     `policy` is the one published (empty if there is none), `disposition` what it asks for with this message:
-    weaker than the policy where that is for a percentage only (RFC 7489 §6.6.4).
+    weaker than the policy where that is for a percentage only (RFC 7489 §6.6.4). The rest is for reports:
+    `record` is the text published at the domain `published_at`; SPF or DKIM passed, aligned, or did not.
     """
 
     result: str
@@ -50,6 +51,10 @@ class Dmarc:
     policy: str = ""
     disposition: Disposition = "none"
     reason: str = ""
+    published_at: str = ""
+    record: str = ""
+    spf_aligned: bool = False
+    dkim_aligned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,6 @@
+# What services.filters uses of publicsuffix2.
+from collections.abc import Iterable
+
+class PublicSuffixList:
+    def __init__(self, psl_file: Iterable[str] | None = None, idna: bool = True) -> None: ...
+    def get_sld(self, domain: str, wildcard: bool = True, strict: bool = False) -> str | None: ...
