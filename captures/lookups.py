@@ -45,17 +45,19 @@ _Step: TypeAlias = tuple[int, int, int, int]
 class Lookup:
     """A question that a host put to its resolver (`query`), and what this asked on account of it.
 
-    `upstream` is in order of time; other lookups of the same question may share its queries.
+    `upstream` is in order of time; other lookups of the same question may share its queries. `watched`: the
+    capture shows what the resolver asks, so that it asked nobody where nothing is seen.
     """
 
     query: Query
     upstream: list[Query]
+    watched: bool = True
 
     @property
     def cached(self) -> bool:
         """The resolver knew already: it asked nobody, and does not speak with authority itself."""
         reply = self.query.reply
-        if self.upstream or reply is None or reply.authoritative:
+        if not self.watched or self.upstream or reply is None or reply.authoritative:
             return False
         return self.query.outcome in ("answer", "alias", "nodata", "nxdomain")
 
@@ -76,7 +78,12 @@ def attribute(queries: Iterable[Query]) -> list[Lookup]:
     `queries` are in order of time; in those without an answer it is noted how long their clients waited.
     """
     queries = list(queries)
-    lookups = [Lookup(query=query, upstream=[]) for query in queries if query.recursive]
+    asking = {query.client.host for query in queries if query.client.host != query.server.host}
+    lookups = [
+        Lookup(query=query, upstream=[], watched=query.server.host in asking)
+        for query in queries
+        if query.recursive
+    ]
     _note_repetitions(lookups)
     resolvers = {lookup.query.server.host: Resolver() for lookup in lookups}
     resolutions = [Resolution(lookup.query, lookup.upstream) for lookup in lookups]

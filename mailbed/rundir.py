@@ -75,8 +75,12 @@ def read_record(run: Path) -> dict[str, Any]:
     """Return what run.json holds. Raises: LabError."""
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabError(f"{run} is no run directory: {error}") from None
+    except FileNotFoundError:
+        raise LabError(f"{run} is no run directory: there is no run.json in it") from None
+    except OSError as error:
+        raise LabError(f"{run}/run.json cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise LabError(f"{run} is no run directory: run.json does not read as JSON") from None
     if not isinstance(record, dict):
         raise LabError(f"{run} is no run directory: run.json holds no object")
     return record

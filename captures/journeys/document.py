@@ -49,7 +49,7 @@
                 resolver, name, type      host, name, address of the resolver; the question
                 ms, took_ms               when; how long until the answer, null if none came
                 rcode, answers, said      "" if none came; the answer's records; the same in a few words
-                cached                    the resolver asked nobody
+                cached                    the resolver asked nobody, and was captured so that this can be told
                 path, frame, retries      hosts crossed, packet, retransmissions of the question
                 queries                   what the resolver asked on account of it: server, name, type, ms,
                                           took_ms, transport, outcome, zone, said, path, frame

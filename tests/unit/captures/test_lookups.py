@@ -60,6 +60,13 @@ def test_what_is_cached() -> None:
     assert [each.server.host for each in wire.lookups()[0].upstream] == ["org-ns", "ns"]
 
 
+def test_a_resolver_whose_own_side_was_not_captured() -> None:
+    """Where nothing is seen of what a resolver asks, nobody knows whether the answer was cached."""
+    wire = Wire()
+    wire.look_up(0, "example.org MX").reply(1, answer="MX 10 mx1.example.org.", flags="RA")
+    assert [lookup.cached for lookup in wire.lookups()] == [False]
+
+
 def test_an_alias_across_zones() -> None:
     """An alias's target is looked up on account of the lookup that met the alias, here or in the cache."""
     wire = Wire()

@@ -64,13 +64,30 @@ def test_the_record_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", '{"state": '])
-def test_what_is_no_run_is_told(tmp_path: Path, text: str | None) -> None:
-    """A directory without a record, or with a broken one, is no run directory."""
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "there is no run.json in it"),
+        ("", "run.json does not read as JSON"),
+        ('{"state": ', "run.json does not read as JSON"),
+        ("[]", "run.json holds no object"),
+    ],
+)
+def test_what_is_no_run_is_told(tmp_path: Path, text: str | None, why: str) -> None:
+    """A directory without a record, or with a broken one, is no run directory, and people are told why."""
     if text is not None:
         (tmp_path / "run.json").write_text(text, encoding="utf-8")
-    with pytest.raises(LabError, match="is no run directory"):
+    with pytest.raises(LabError) as caught:
         rundir.read_record(tmp_path)
+    assert str(caught.value) == f"{tmp_path} is no run directory: {why}"
+
+
+def test_a_record_that_cannot_be_read(tmp_path: Path) -> None:
+    """What stands in the way of reading the record is told in the system's words."""
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(LabError) as caught:
+        rundir.read_record(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/run.json cannot be read: Is a directory"
 
 
 def test_versions_name_what_results_depend_on() -> None:
