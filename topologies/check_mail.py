@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 
-from topologies.plan import Command, Domain, Exchanger, Host, MailClient, MailServer, Plan
+from topologies.plan import Command, Domain, Exchanger, Host, MailClient, MailRoute, MailServer, Plan
 
 # The atoms of RFC 5321 §4.1.2, without the quoted form, and of RFC 6531 §3.3: beyond ASCII, everything.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
@@ -34,6 +34,9 @@ class _Known:
         self.places = {*self.hosts, *(network.name for network in plan.networks)}
         self.domains = {domain.name for domain in plan.domains}
         self.users = {f"{user.local}@{domain.name}" for domain in plan.domains for user in domain.users}
+        self.exchangers = {
+            domain.name: {exchanger.host for exchanger in domain.exchangers} for domain in plan.domains
+        }
         self._roles = list(plan.roles())
 
     @cached_property
@@ -64,9 +67,21 @@ def _mail_server(known: _Known, where: str, role: MailServer) -> Iterator[str]:
     for domain in role.mailboxes:
         if domain not in known.domains:
             yield f"{where} holds mailboxes of {domain}, which is no domain of the plan"
+    for route in role.routes:
+        yield from _route(known, f"{where}: its route for {route.domain}", route)
     for place in role.relay_from:
         if place not in known.places:
             yield f"{where}: relay_from names {place}, which is no host or network"
+
+
+def _route(known: _Known, what: str, route: MailRoute) -> Iterator[str]:
+    via = (*route.via, *filter(None, [route.as_primary]))
+    exchangers = {exchanger for name in via for exchanger in known.exchangers.get(name, ())}
+    for host, weight in route.weights.items():
+        if host not in exchangers:
+            yield f"{what} gives a weight to {host}, which is no exchanger of {' or '.join(via)}"
+        if weight < 1:
+            yield f"{what} gives {host} the weight {weight}; it is 1 or more"
 
 
 def _mail_client(known: _Known, where: str, role: MailClient) -> Iterator[str]:

@@ -93,11 +93,16 @@ class Resolver(Role):
 class MailRoute:
     """Mail for `domain` (`*`: any other) goes to the exchangers of a domain in `via`, never to a named host.
 
-    Of several domains the first to try is chosen by the seed, the others follow when it does not answer.
+    Of several domains the first to try is chosen by the seed, the others follow when it does not answer. Of
+    exchangers of equal preference, which DNS does not tell apart, one with `weights` 3 (by host) comes first
+    three times as often as one of weight 1, which the others have. Where this host itself is the most
+    preferred exchanger, mail goes to those of `as_primary`: so DNS alone makes a backup the primary.
     """
 
     domain: str
     via: tuple[str, ...]
+    weights: dict[str, int] = field(default_factory=dict)
+    as_primary: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +110,8 @@ class MailServer(Role):
     """An MTA; with `submission` an MSA on port 587 too; with `mailboxes` the MDA of those domains.
 
     It accepts mail for the domains whose MX it is; clients on the hosts and networks of `relay_from` may
-    send anywhere through it, and so may everybody if it is an `open_relay`.
+    send anywhere through it, and so may everybody if it is an `open_relay`. With `opportunistic_tls` it
+    offers STARTTLS to other servers, and takes it up where they offer it.
     """
 
     kind: ClassVar[str] = "mail-server"
@@ -114,6 +120,7 @@ class MailServer(Role):
     mailboxes: tuple[str, ...] = ()
     relay_from: tuple[str, ...] = ()
     open_relay: bool = False
+    opportunistic_tls: bool = False
     routes: tuple[MailRoute, ...] = ()
 
 

@@ -93,8 +93,10 @@ def _decode(hint: Any, item: Any, where: str, mistakes: list[str]) -> Any:
     if origin is types.UnionType:
         return _decode(arguments[0], item, where, mistakes)
     if origin is dict:
-        if not isinstance(item, dict) or not all(isinstance(text, str) for text in item.values()):
-            return _wrong(where, "a table of texts", item, mistakes)
+        kind = arguments[1]
+        if not isinstance(item, dict) or not all(type(value) is kind for value in item.values()):
+            what = "a table of texts" if kind is str else "a table of whole numbers"
+            return _wrong(where, what, item, mistakes)
         return item
     if hint is Role:
         return _decode_role(item, where, mistakes)

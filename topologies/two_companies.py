@@ -44,6 +44,8 @@ Name servers are linked to the core routers in turn. Mail finds each next hop by
 
     out     corp-msa → corp-hub → corp-mta1 → isp-a1 or isp-a2 → isp-b1, isp-b2 or isp-c1 → the domain's MX
     in      rcpt-mx1 → rcpt-filt → rcpt-mda; from bob it takes the same way back, then to the domain's MX
+
+What corp-mta2 has taken waits there for corp-mta1, and what rcpt-mx2 has taken for rcpt-mx1.
 """
 
 from __future__ import annotations
@@ -102,6 +104,9 @@ def _recipient(router: str) -> Part:
         relay_from=("rcpt-filt",),
         routes=(MailRoute(domain="example.org", via=("filter.example.org",)),),
     )
+    # What it has taken waits for a better MX, as long as DNS names one (RFC 5321 §5.1).
+    held = MailRoute(domain="example.org", via=("example.org",), as_primary="filter.example.org")
+    backup = MailServer(relay_from=("rcpt-filt",), routes=(held,))
     content_filter = MailServer(
         relay_from=("rcpt-dmz", "rcpt-mda"),
         routes=(
@@ -115,7 +120,7 @@ def _recipient(router: str) -> Part:
         routes=(MailRoute(domain="*", via=("filter.example.org",)),),
     )
     users = {name: MailClient(user=f"{name}@example.org", server="rcpt-mda") for name in ("bob", "dave")}
-    dmz = {"rcpt-mx1": mx, "rcpt-mx2": mx, "rcpt-filt": content_filter, "rcpt-dns": Resolver()}
+    dmz = {"rcpt-mx1": mx, "rcpt-mx2": backup, "rcpt-filt": content_filter, "rcpt-dns": Resolver()}
     inside = {"rcpt-mda": mda, **users}
     both = parts.ranked("rcpt-mx1", "rcpt-mx2")
     return Part(

@@ -8,7 +8,7 @@ import tomli_w
 
 from mailbed.roles import peers
 from mailbed.roles.service import Service, World
-from topologies.plan import ROOT, Host, MailClient, MailServer, NameServer, Resolver
+from topologies.plan import ROOT, Host, MailClient, MailRoute, MailServer, NameServer, Resolver
 
 
 def name_server(world: World, host: Host, role: NameServer) -> Service:
@@ -75,10 +75,13 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
             for domain in held
             for user in domain.users
         ],
-        "routes": [{"domain": route.domain, "via": list(route.via)} for route in role.routes],
+        "routes": [_route(world, route) for route in role.routes],
+        "opportunistic_tls": role.opportunistic_tls,
     }
+    tls = role.submission or role.opportunistic_tls
     if role.submission:
         config["submission_port"] = 587
+    if tls:
         config["tls"] = {
             "cert": str(world.tls / f"{host.fqdn}.pem"),
             "key": str(world.tls / f"{host.fqdn}.key"),
@@ -90,8 +93,19 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         module="services.smtp.mta",
         config="mail-server.toml",
         files={"mail-server.toml": tomli_w.dumps(config)},
-        certificate=role.submission,
+        certificate=tls,
     )
+
+
+def _route(world: World, route: MailRoute) -> dict[str, Any]:
+    # DNS gives MX records no weight: whoever sends has it from the plan, by the hosts' names in DNS.
+    weights = {world.plan.host(name).fqdn: weight for name, weight in route.weights.items()}
+    more = {"weights": weights, "as_primary": route.as_primary}
+    return {
+        "domain": route.domain,
+        "via": list(route.via),
+        **{key: value for key, value in more.items() if value},
+    }
 
 
 def _places(world: World, names: tuple[str, ...]) -> list[str]:

@@ -34,6 +34,7 @@
     domain = "*"                         # or a domain; the most specific one is taken
     via = "isp-a.example.net"            # a domain, looked up by MX; of a list, one is chosen by seed
     weights = {"mx1.example.net" = 3}    # among exchangers of equal preference; others have 1
+    as_primary = ""                      # a domain, for where this host is the best exchanger of `via`
 
 Relative paths are relative to the file's directory. A key that is not named here is a mistake.
 """
@@ -87,12 +88,14 @@ class Route:
     """Mail for `domain` (`*`: any other) goes to the MX of one of the `via` domains.
 
     Of exchangers of equal preference one of weight 3 comes first three times as often as one of weight 1,
-    which is everyone's who has no weight here.
+    which is everyone's who has no weight here. Where this host is the most preferred exchanger itself, mail
+    goes to those of `as_primary`; without that it loops.
     """
 
     domain: str
     via: tuple[str, ...]
     weights: tuple[tuple[str, int], ...] = ()
+    as_primary: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +224,7 @@ def _route(table: _Table) -> Route:
         domain=canonical_domain(table.text("domain")),
         via=tuple(map(canonical_domain, via)),
         weights=table.weights("weights"),
+        as_primary=canonical_domain(table.text("as_primary", "")),
     )
     table.no_more_keys()
     return route

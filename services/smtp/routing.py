@@ -7,6 +7,7 @@ Theory of operation. The next hop is decided in two steps, the second one asked 
     a route for the domain  the route's domain; `*` is the route of every other domain
     otherwise               the recipient's own domain
 
+A host that finds itself to be the best exchanger of a route's domain takes the route's `as_primary` instead.
 A source route (RFC 821) that the server left with the address goes before all that: its first host is the
 domain.
 
@@ -30,7 +31,7 @@ from typing import Protocol
 from services.smtp.address import Address, canonical_domain
 from services.smtp.config import Route
 from services.smtp.errors import LookupFailed
-from services.smtp.mx import Exchanger, RoutingError, delivery_order
+from services.smtp.mx import Exchanger, MailLoop, RoutingError, delivery_order
 from services.smtp.policy import Directory, Mailbox
 
 
@@ -70,12 +71,14 @@ class Resolver(Protocol):
 class Remote:
     """Mail goes to the exchangers of one of these domains; or to `literal`, an address.
 
-    `weights` are those of exchangers of equal preference, by name (Route).
+    `weights` are those of exchangers of equal preference, by name; `as_primary` is the domain for a host that
+    is the best of them itself (Route).
     """
 
     domains: tuple[str, ...] = ()
     literal: str = ""
     weights: tuple[tuple[str, int], ...] = ()
+    as_primary: str = ""
 
     def __str__(self) -> str:
         return self.literal or ",".join(self.domains)
@@ -95,7 +98,10 @@ class Target:
 
 def route_table(routes: Sequence[Route]) -> dict[str, Remote]:
     """Return where the routes lead, by domain. Of two for one domain the first holds."""
-    return {route.domain: Remote(domains=route.via, weights=route.weights) for route in reversed(routes)}
+    return {
+        route.domain: Remote(domains=route.via, weights=route.weights, as_primary=route.as_primary)
+        for route in reversed(routes)
+    }
 
 
 def next_hop(recipient: Address, *, directory: Directory, routes: Mapping[str, Remote]) -> NextHop:
@@ -142,8 +148,7 @@ async def targets(
     errors: list[RoutingError | LookupFailed] = []
     for domain in rng.sample(hop.domains, len(hop.domains)):
         try:
-            records = await resolver.mx(domain)
-            hosts = delivery_order(domain, records, own_names=own_names, rng=rng, weights=dict(hop.weights))
+            domain, hosts = await _exchangers(domain, hop, resolver, own_names, rng)
         except (RoutingError, LookupFailed) as error:
             errors.append(error)
             continue
@@ -158,6 +163,24 @@ async def targets(
                 yield Target(domain=domain, host=host, address=address)
     if not found:
         raise decisive(errors) or NoAddress(f"no mail exchanger of {hop} has an address")
+
+
+async def _exchangers(
+    domain: str, hop: Remote, resolver: Resolver, own_names: Collection[str], rng: random.Random
+) -> tuple[str, list[str]]:
+    """Return the hosts to try for a domain of the hop, and the domain whose they are. Raises as `targets`."""
+
+    async def ordered(name: str) -> tuple[str, list[str]]:
+        records = await resolver.mx(name)
+        weights = dict(hop.weights)
+        return name, delivery_order(name, records, own_names=own_names, rng=rng, weights=weights)
+
+    try:
+        return await ordered(domain)
+    except MailLoop:
+        if not hop.as_primary:
+            raise
+        return await ordered(hop.as_primary)
 
 
 def decisive(errors: Sequence[RoutingError | LookupFailed]) -> RoutingError | LookupFailed | None:

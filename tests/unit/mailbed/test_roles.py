@@ -20,7 +20,17 @@ from services.smtp.config import MtaConfig
 from tests.unit.topologies.plans import plans, small
 from topologies import dns, minimal, zonedata
 from topologies.check import check
-from topologies.plan import Command, Domain, Exchanger, Host, MailRoute, MailServer, Plan, Role, User
+from topologies.plan import (
+    Command,
+    Domain,
+    Exchanger,
+    Host,
+    MailRoute,
+    MailServer,
+    Plan,
+    Role,
+    User,
+)
 
 RUN = Path("/run/mailbed-test")
 
@@ -119,6 +129,28 @@ def test_an_exchanger_without_mailboxes_relays() -> None:
     assert config["users"] == []
     assert "submission_port" not in config
     assert not service.certificate
+
+
+def test_routes_and_tls_between_servers() -> None:
+    """Weights are by the hosts' names in DNS; a server that takes up TLS with others has a certificate."""
+    route = MailRoute(domain="*", via=("example.org",), weights={"mx": 3}, as_primary="example.org")
+    role = MailServer(mailboxes=("example.org",), submission=True, routes=(route,), opportunistic_tls=True)
+    hosts = tuple(
+        dataclasses.replace(host, roles=(role,)) if host.name == "mx" else host for host in small().hosts
+    )
+    plan = small(hosts=hosts)
+    check(plan)
+    service, config = rendered(plan, "mx/mail-server")
+    assert config["routes"] == [
+        {
+            "domain": "*",
+            "via": ["example.org"],
+            "weights": {"mx.example.org": 3},
+            "as_primary": "example.org",
+        }
+    ]
+    assert config["opportunistic_tls"]
+    assert service.certificate
 
 
 def test_who_may_relay_is_a_list_of_prefixes() -> None:

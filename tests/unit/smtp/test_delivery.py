@@ -303,6 +303,27 @@ def test_routes(tmp_path: Path, routes: tuple[tuple[str, str], ...], recipient: 
     deliver(tmp_path, steps, dns=dns, routes=table)
 
 
+@pytest.mark.parametrize(
+    ("mx", "expected"),
+    [
+        pytest.param("10 better\nexample.org MX 20 mx.example.com", "better", id="the backup"),
+        pytest.param("10 mx.example.com\nexample.org MX 20 worse", "inside", id="the primary"),
+        pytest.param("10 mx.example.com\nexample.org MX 10 equal", "inside", id="one of two equal ones"),
+    ],
+)
+def test_a_route_for_the_primary(tmp_path: Path, mx: str, expected: str) -> None:
+    """DNS says whether a host holds mail for a better one or takes it on; never to an equal or worse one."""
+    hosts = "\n".join(f"{host} A 127.0.0.1" for host in ("better", "worse", "equal", "inside"))
+    dns = f"example.org MX {mx}\ninside.example MX 10 inside\n{hosts}"
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        assert (await events.wait("relayed"))["next_host"] == expected
+
+    route = Route(domain="example.org", via=("example.org",), as_primary="inside.example")
+    deliver(tmp_path, steps, dns=dns, routes=(route,))
+
+
 def test_one_of_several_domains(tmp_path: Path) -> None:
     """Of a route's domains one is chosen by seed, and the other serves when that cannot be reached."""
     dns = "b.example A 127.0.0.1\nc.example A 127.0.0.2"

@@ -18,6 +18,7 @@ from topologies.plan import (
     Host,
     Link,
     MailClient,
+    MailRoute,
     MailServer,
     NameServer,
     Network,
@@ -65,6 +66,11 @@ def added(part: str, *items: object) -> Plan:
     """The small plan with more of something."""
     parts: dict[str, Any] = {part: (*getattr(SMALL, part), *items)}
     return replace(SMALL, **parts)
+
+
+def weighted(name: str, weight: int) -> MailServer:
+    """A mail server whose route gives a host a weight."""
+    return MailServer(routes=(MailRoute(domain="*", via=("example.org",), weights={name: weight}),))
 
 
 def host(name: str = "new", *roles: Role, **fields: Any) -> Plan:
@@ -141,6 +147,16 @@ NAMES = [
     ),
     pytest.param(
         added("domains", Domain(name="a b.org")), "domain 'a b.org' is no domain name", id="a domain's"
+    ),
+    pytest.param(
+        changed("hosts", "core", roles=(weighted("core", 1),)),
+        "host core: its route for * gives a weight to core, which is no exchanger of example.org",
+        id="a weight for somebody else",
+    ),
+    pytest.param(
+        changed("hosts", "core", roles=(weighted("mx", 0),)),
+        "host core: its route for * gives mx the weight 0; it is 1 or more",
+        id="no weight",
     ),
     pytest.param(host("lan"), "host or network lan is there 2 times", id="a name twice"),
     pytest.param(host(fqdn="MX.example.org"), "fqdn mx.example.org is there 2 times", id="an fqdn twice"),

@@ -88,6 +88,12 @@ HOST = 'name = "x"\n[[hosts]]\nname = "a"\nfqdn = "a.org"\n'
             "hosts[0].roles[0].files: expected a table of texts",
             id="files that are no texts",
         ),
+        pytest.param(
+            HOST
+            + 'roles = [{kind = "mail-server", routes = [{domain = "*", via = ["x"], weights = {a = "1"}}]}]',
+            "hosts[0].roles[0].routes[0].weights: expected a table of whole numbers",
+            id="weights that are no numbers",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
