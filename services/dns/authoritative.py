@@ -120,7 +120,7 @@ class Authority:
         self.beyond: Callable[[bytes, bool], Any] = _decline
         """Answers what is no question about data; what it returns is for the listener to understand."""
         self._remembered: dict[tuple[bytes, int], _Ready] = {}
-        self._ready = Ready(self._answer)
+        self._ready = Ready(self.answer)
         self.replace(zones)
 
     def replace(self, zones: Zones) -> None:
@@ -137,7 +137,8 @@ class Authority:
         """
         return self._ready.respond
 
-    def _answer(self, packet: bytes, stream: bool) -> Any:
+    def answer(self, packet: bytes, stream: bool) -> Any:
+        """Return what `respond` does, without the replies that are kept ready."""
         if not message.is_query(packet):
             return None
         if message.opcode(packet):

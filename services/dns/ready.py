@@ -13,12 +13,14 @@ Such names are without number, so the reply is kept once for all of them:
     covers      by the encloser, and by the number of octets in front of it
 
 A cover is right for a name if no name from it up to the encloser exists, and if the label right below the
-encloser is nowhere in the reply: there it might be part of a name that this question would compress. A
-wildcard's answers have the name asked for in them, so they are never kept like this.
+encloser is nowhere in the reply: there it might be part of a name that this question would compress. For the
+same reason a reply with pointers to what is in front of the encloser makes no cover. A wildcard's answers
+have the name asked for in them, so they are never kept like this.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -31,6 +33,8 @@ from services.dns.zone import Zones
 _MIN_ANSWERS = 10_000
 _MAX_COVERED = 20_000
 _RCODE, _NXDOMAIN, _AA = 0x0F, 3, 0x04
+_QUESTION = 12
+_POINTER = struct.Struct("!H")
 
 
 class Ready:
@@ -97,7 +101,6 @@ class Ready:
             or question[below:at] in found[1]
             or question[below:-4] in self._names  # type: ignore[operator]  # there are none without names
             or question[-4:] not in plain.TYPES
-            or len(question) > NAME + 255 + 4
         ):
             return None
         return found
@@ -118,14 +121,16 @@ class Ready:
         return pieces
 
     def _keep_cover(self, question: bytes, pieces: Cut) -> None:
-        below = NAME
+        pointers = []
         for at in _suffixes(question):
             if question[at:-4] in self._names:  # type: ignore[operator]  # `_uncommon` has looked
                 break
-            below = at
+            pointers.append(_POINTER.pack(0xC000 | _QUESTION + at - NAME))
         else:
             return
-        if question[below:at] in pieces.body:
+        # A name in the reply that ends as this one does points into it; in the reply to others it would be
+        # another name. (Other data may have such octets too: that only costs time.)
+        if any(pointer in pieces.body for pointer in pointers):
             return
         self._covered += 1
         self._make_room()
