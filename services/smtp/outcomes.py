@@ -232,7 +232,7 @@ class Ledger:
             fate="deferred",
             reply=str(outcome.reply),
             attempts=attempts,
-            due=self._clock() + self._retry.wait(attempts, rng=rng),
+            due=self._retry.due(attempts, arrival=message.arrival, now=self._clock(), rng=rng),
         )
 
     def _tell_relayed(self, message: QueuedMessage, outcome: Outcome) -> None:

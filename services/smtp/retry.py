@@ -1,7 +1,8 @@
 """When a deferred recipient is tried again, when its sender is warned, and when it is given up.
 
-Theory of operation. RFC 5321 §4.5.4.1 asks for at least half an hour between attempts after the first
-ones, and for four to five days before giving up. Like other MTAs this one begins sooner and doubles:
+Theory of operation. RFC 5321 §4.5.4.1 asks for at least half an hour between attempts, commends variable
+strategies, and wants four to five days before giving up. Like Postfix and Exim this one begins sooner, since
+most failures are short, and doubles:
 
     attempt failed    1       2        3        4        5 and later
     waits             5 min   10 min   20 min   40 min   1 h
@@ -33,6 +34,14 @@ class RetryPolicy:
         # The exponent is bounded before the power, or a long-lived recipient would overflow.
         doubled = self.first_s * 2.0 ** min(attempts - 1, 32)
         return min(doubled, self.ceiling_s) * (1 + rng.uniform(-self.jitter, self.jitter)) / self.time_scale
+
+    def due(self, attempts: int, *, arrival: float, now: float, rng: random.Random) -> float:
+        """Return when to try again, in seconds since 1970: not past the time when it is given up.
+
+        What is still there after that time, since this host could not do its part, waits as ever.
+        """
+        due, until = now + self.wait(attempts, rng=rng), self.until(arrival)
+        return min(due, until) if now < until else due
 
     def delayed(self, age: float) -> bool:
         """The sender of a message that arrived `age` seconds ago is to be warned, if it still waits."""

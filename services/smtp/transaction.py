@@ -27,6 +27,7 @@ from services.smtp.address import Address
 from services.smtp.envelope import Envelope, Wishes
 from services.smtp.replies import Reply
 from services.smtp.trace import header_section
+from services.smtp.xtext import on_the_wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +198,7 @@ def _rcpt(recipient: Address, wishes: Wishes | None) -> str:
     if wishes and wishes.notify:
         line += f" NOTIFY={','.join(wishes.notify)}"
     if wishes and wishes.orcpt:
-        line += f" ORCPT={wishes.orcpt}"
+        line += f" ORCPT={on_the_wire(wishes.orcpt)}"
     return line
 
 

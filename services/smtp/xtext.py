@@ -18,6 +18,7 @@ _HEX = re.compile(r"\+([0-9A-F]{2})")
 _EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 _UTF8_ADDRESS = re.compile(r"(?:[!-*,-<>-\[\]-~\u0080-\U0010ffff]|\\x\{[0-9A-F]{2,6}\})+")
 _NOT_IN_UTF8_ADDRESS = re.compile(r"[^!-*,-<>-\[\]-~]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
@@ -55,9 +56,18 @@ def original_recipient(orcpt: str) -> tuple[str, str]:
     return kind, _EMBEDDED.sub(lambda found: _letter(found[0], int(found[1], 16)), address)
 
 
+def on_the_wire(orcpt: str) -> str:
+    """Return a value of ORCPT for a server that may not know SMTPUTF8 (RFC 6533 §3: utf-8-addr-xtext)."""
+    return _BEYOND_ASCII.sub(_embedded, orcpt)
+
+
 def seven_bit(address: str) -> str:
     r"""Return an address of the type `utf-8` without letters beyond ASCII: `b\x{F8}b@example.org`."""
-    return _NOT_IN_UTF8_ADDRESS.sub(lambda found: f"\\x{{{ord(found[0]):02X}}}", address)
+    return _NOT_IN_UTF8_ADDRESS.sub(_embedded, address)
+
+
+def _embedded(found: re.Match[str]) -> str:
+    return f"\\x{{{ord(found[0]):02X}}}"
 
 
 def _letter(written: str, point: int) -> str:

@@ -42,6 +42,19 @@ def test_five_days(age: float, scale: float, *, expired: bool) -> None:
     assert RetryPolicy(time_scale=scale).expired(age) is expired
 
 
+@pytest.mark.parametrize(
+    ("now", "due"),
+    [
+        pytest.param(100.0, 3700.0, id="an hour later"),
+        pytest.param(430_000.0, 432_000.0, id="for the last time when it is given up"),
+        pytest.param(432_000.0, 435_600.0, id="too old, but not for want of a reply"),
+    ],
+)
+def test_the_last_attempt(now: float, due: float) -> None:
+    """A message is not kept beyond its time by a wait that ends after it."""
+    assert RetryPolicy().due(9, arrival=0.0, now=now, rng=Middle()) == pytest.approx(due)
+
+
 def test_streams_depend_on_their_key_alone() -> None:
     """Equal keys draw alike, whatever was drawn before; each part of the key matters."""
     keys = [

@@ -11,6 +11,7 @@ from services.smtp.xtext import (
     encoded,
     is_original_recipient,
     is_xtext,
+    on_the_wire,
     original_recipient,
     seven_bit,
 )
@@ -73,6 +74,19 @@ def test_original_recipients(orcpt: str, expected: tuple[str, str]) -> None:
 def test_no_original_recipients(text: str) -> None:
     """A type, a semicolon and an address are needed, and no character that ends the parameter."""
     assert not is_original_recipient(text)
+
+
+@pytest.mark.parametrize(
+    ("orcpt", "expected"),
+    [
+        ("utf-8;bøb@example.org", r"utf-8;b\x{F8}b@example.org"),
+        (r"utf-8;b\x{F8}b@example.org", r"utf-8;b\x{F8}b@example.org"),
+        ("rfc822;bob+2Bx@example.org", "rfc822;bob+2Bx@example.org"),
+    ],
+)
+def test_on_the_wire(orcpt: str, expected: str) -> None:
+    """An original recipient is passed on in ASCII, and otherwise as it came."""
+    assert on_the_wire(orcpt) == expected
 
 
 @given(st.text(st.characters(min_codepoint=0x21, exclude_categories=["C", "Z"]), min_size=1))
