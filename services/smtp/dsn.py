@@ -6,9 +6,8 @@ with the null reverse-path, so that nothing is ever told about a notification (R
 
     failed       a bounce: it will not be tried again; the whole message comes back if asked for (RET)
     delayed      a warning: it is still being tried
-    delivered    it lies in the mailbox                     ┐
-    relayed      a server has it that tells of nothing      │ told only if that was asked for
-    expanded     it goes on to whom the address stands for  ┘
+    delivered    it lies in the mailbox                  ┐ told only if that was asked for
+    relayed      a server has it that tells of nothing   ┘
 
 All entries of one notification are of one kind: bounce, warning or success. For a message that needed
 SMTPUTF8 the parts are those of RFC 6533, with letters beyond ASCII as they are; otherwise such letters are
@@ -45,7 +44,6 @@ _SUBJECTS: dict[Action, str] = {
     "delayed": "Delayed Mail (still being retried)",
     "delivered": "Successful Mail Delivery Report",
     "relayed": "Successful Mail Delivery Report",
-    "expanded": "Successful Mail Delivery Report",
 }
 
 # What the codes of RFC 3463 say in plain words, where a reply's own text may not.
@@ -182,8 +180,6 @@ def _outcome(entry: Entry) -> list[str]:
                 f"<{entry.recipient}>: taken by host {entry.remote}, which sends no reports of success;",
                 f"    it said: {entry.reply}",
             ]
-        case "expanded":
-            return [f"<{entry.recipient}>: sent on to those whom this address stands for"]
         case "failed" if entry.expired:
             said = f"given up, for it has waited too long; the last attempt got: {said}"
         case _:

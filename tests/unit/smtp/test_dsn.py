@@ -78,7 +78,6 @@ def blocks(*entries: Entry, **values: Any) -> list[dict[str, str]]:
         ("delayed", "450 4.2.1 later", "Delayed Mail (still being retried)", "You need not", "4.2.1"),
         ("delivered", "250 2.1.5 filed", "Successful Mail Delivery Report", "to the mailbox", "2.1.5"),
         ("relayed", "250 2.0.0 Ok", "Successful Mail Delivery Report", "no reports of success", "2.0.0"),
-        ("expanded", "250 2.1.5 Ok", "Successful Mail Delivery Report", "stands for", "2.1.5"),
     ],
 )
 def test_kinds(action: Action, reply: str, subject: str, said: str, status: str) -> None:
