@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
-from mailbed import roles, rundir, tls
+from mailbed import dkim, roles, rundir, tls
 from mailbed.roles.service import Service, World
 
 
@@ -26,17 +27,19 @@ def new_record(world: World, lab: str, now: datetime.datetime) -> dict[str, Any]
 
 
 def write_services(world: World, now: datetime.datetime) -> list[Service]:
-    """Write configurations, zones, /etc files and certificates; return what is to run.
+    """Write configurations, zones, /etc files, keys and certificates; return what is to run.
 
     Raises: UsageError, OSError.
     """
-    services = roles.services(world)
+    services = roles.services(replace(world, keys=dkim.make(world.plan)))
     for host in world.plan.hosts:
         _write_etc(world, host.name)
     for service in services:
-        for name, text in service.files.items():
+        for name, text in {**service.files, **service.secrets}.items():
             path = world.directory(service.host) / name
             path.parent.mkdir(parents=True, exist_ok=True)
+            if name in service.secrets:
+                path.touch(mode=0o600)
             path.write_text(text, encoding="utf-8")
     names = [world.plan.host(service.host).fqdn for service in services if service.certificate]
     tls.make(world.tls, names, now=now)

@@ -11,6 +11,8 @@ from topologies.plan import Command, Domain, Exchanger, Host, MailClient, MailRo
 
 # The atoms of RFC 5321 §4.1.2, without the quoted form, and of RFC 6531 §3.3: beyond ASCII, everything.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
+_SPF = re.compile(r"[-~?+]all|v=spf1( [!-~]+)*")
+_DMARC = re.compile(r"(none|quarantine|reject)( (100|[1-9]?[0-9])%)?")
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 
 
@@ -99,6 +101,7 @@ def _domain(known: _Known, domain: Domain) -> Iterator[str]:
         yield f"{what} is implicit and has exchangers: it cannot be both"
     if domain.transit and (domain.users or domain.name in known.holders):
         yield f"{what} is for transit, so it has no users and nobody holds its mailboxes"
+    yield from _published(what, domain)
     for exchanger in domain.exchangers:
         yield from _exchanger(known, what, exchanger)
     # That such a host is there at all is for check_dns to say.
@@ -111,6 +114,13 @@ def _domain(known: _Known, domain: Domain) -> Iterator[str]:
     if domain.users and not holders:
         yield f"{what} has users, but no mail server holds its mailboxes"
     yield from _users(what, domain)
+
+
+def _published(what: str, domain: Domain) -> Iterator[str]:
+    if domain.spf and not _SPF.fullmatch(domain.spf):
+        yield f"{what}: spf {domain.spf!r} is neither -all, ~all, ?all or +all nor a record (v=spf1 …)"
+    if domain.dmarc and not _DMARC.fullmatch(domain.dmarc):
+        yield f"{what}: dmarc {domain.dmarc!r} is not none, quarantine or reject, or such as 'reject 50%'"
 
 
 def _users(what: str, domain: Domain) -> Iterator[str]:

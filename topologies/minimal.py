@@ -63,11 +63,17 @@ def build() -> Plan:
                 name="example.com",
                 exchangers=(Exchanger(host="corp-mta"),),
                 users=(User(local="alice"), User(local="carol")),
+                spf="-all",
+                dkim=True,
+                dmarc="reject",
             ),
             Domain(
                 name="example.org",
                 exchangers=(Exchanger(host="rcpt-mx"),),
                 users=(User(local="bob"), User(local="dave")),
+                spf="-all",
+                dkim=True,
+                dmarc="quarantine",
             ),
         ),
     )

@@ -201,6 +201,11 @@ class Domain:
 
     A `transit` domain is a next hop for routes: nobody has an address there, and its exchangers take no mail
     for it.
+
+    What it publishes about its senders: `spf` says what of hosts that do not send for it (`-all`, `~all`,
+    `?all`; those that do are derived), or is a whole record (`v=spf1 …`); with `dkim` its servers sign, with
+    a key made for each run; `dmarc` is its policy (`none`, `quarantine`, `reject`), or for some of its
+    messages (`reject 50%`). Empty: no such record.
     """
 
     name: str
@@ -208,6 +213,9 @@ class Domain:
     users: tuple[User, ...] = ()
     implicit: bool = False
     transit: bool = False
+    spf: str = ""
+    dkim: bool = False
+    dmarc: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

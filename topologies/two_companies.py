@@ -140,7 +140,14 @@ def _recipient(router: str) -> Part:
             *_linked(inside, "rcpt-lan"),
         ),
         domains=(
-            Domain(name="example.org", exchangers=both, users=(User(local="bob"), User(local="dave"))),
+            Domain(
+                name="example.org",
+                exchangers=both,
+                users=(User(local="bob"), User(local="dave")),
+                spf="-all",
+                dkim=True,
+                dmarc="quarantine",
+            ),
             parts.transit("filter.example.org", parts.ranked("rcpt-filt")),
             parts.transit("store.example.org", parts.ranked("rcpt-mda")),
             parts.transit("out.example.org", both),
@@ -178,8 +185,8 @@ def _relays() -> Part:
             parts.transit("isp-a.example.net", parts.equal("isp-a1", "isp-a2")),
             parts.transit("isp-b.example.net", parts.equal("isp-b1", "isp-b2")),
             parts.transit("isp-c.example.net", parts.equal("isp-c1")),
-            Domain(name="example.edu", exchangers=hosted, users=(User(local="erin"),)),
-            Domain(name="example.gov", exchangers=hosted, users=(User(local="grace"),)),
+            Domain(name="example.edu", exchangers=hosted, users=(User(local="erin"),), spf="-all"),
+            Domain(name="example.gov", exchangers=hosted, users=(User(local="grace"),), spf="-all"),
         ),
     )
 
@@ -199,9 +206,19 @@ def _hosting(router: str) -> Part:
         hosts=_hosts(roles, place="example.net", resolver="isp-dns", more={"mallory": spammer}),
         links=(parts.access(router, "hosting"), *_linked(roles, "hosting")),
         zones=(Zone(origin=BLOCK_LIST),),
-        domains=tuple(
-            Domain(name=f"{host}.example.net", exchangers=parts.ranked(host), users=(User(local=user),))
-            for host, user in {"mallory": "mallory", "lists": "friends"}.items()
+        domains=(
+            Domain(
+                name="mallory.example.net",
+                exchangers=parts.ranked("mallory"),
+                users=(User(local="mallory"),),
+            ),
+            Domain(
+                name="lists.example.net",
+                exchangers=parts.ranked("lists"),
+                users=(User(local="friends"),),
+                spf="-all",
+                dkim=True,
+            ),
         ),
     )
 
@@ -216,7 +233,7 @@ def _laboratory(router: str) -> Part:
         links=(parts.access(router, "lab-lan"), *_linked(roles, "lab-lan")),
         zones=(Zone(origin=zone),),
         domains=(
-            Domain(name=zone, exchangers=parts.ranked("lab-mx"), users=(User(local="frank"),)),
+            Domain(name=zone, exchangers=parts.ranked("lab-mx"), users=(User(local="frank"),), spf="-all"),
             Domain(name=implicit, implicit=True, users=(User(local="frank"),)),
         ),
     )

@@ -4,7 +4,7 @@ Theory of operation. A name belongs to the most specific zone that encloses it. 
 
     each host's name      an A record for its main address, and a PTR into the reverse zone of every address
     each zone             SOA, its NS records, and, in the zone above it, a delegation with glue
-    each mail domain      its MX records
+    each mail domain      its MX records, and what it publishes about its senders (senders)
 
 and the plan's own lines. What comes out is RFC 1035 master-file text with absolute names: it is what our
 servers load, what a foreign server loads too, and what people read in the run directory.
@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from ipaddress import IPv4Address
+from itertools import chain
 
+from topologies import senders
 from topologies.addressing import Addressing
 from topologies.plan import ROOT, Host, Plan, Zone
 
@@ -51,11 +53,11 @@ def has_glue(fqdn: str, parent: str) -> bool:
     return parent == ROOT or fqdn.lower().endswith("." + parent)
 
 
-def zone_files(plan: Plan, addressing: Addressing) -> dict[str, str]:
-    """Return the master file of every zone, by origin."""
+def zone_files(plan: Plan, addressing: Addressing, keys: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the master file of every zone, by origin; `keys` are the DKIM records, by domain."""
     origins = {zone.origin: zone for zone in plan.zones}
     contents: dict[str, list[Record]] = {origin: [] for origin in origins}
-    for record in _records(plan, addressing):
+    for record in chain(_records(plan, addressing), senders.records(plan, addressing, keys or {})):
         zone = enclosing_zone(record[0], origins)
         if zone is not None:
             contents[zone].append(record)

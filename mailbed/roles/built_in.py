@@ -9,6 +9,7 @@ import tomli_w
 from mailbed.roles import peers
 from mailbed.roles.service import Service, World
 from topologies.plan import ROOT, Host, MailClient, MailRoute, MailServer, NameServer, Resolver
+from topologies.senders import SELECTOR, signs_for
 
 
 def name_server(world: World, host: Host, role: NameServer) -> Service:
@@ -78,6 +79,10 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         "routes": [_route(world, route) for route in role.routes],
         "opportunistic_tls": role.opportunistic_tls,
     }
+    signing = [domain.name for domain in signs_for(world.plan, host, role) if domain.name in world.keys]
+    config["signing"] = [
+        {"domain": name, "selector": SELECTOR, "key": f"dkim/{name}.pem"} for name in signing
+    ]
     tls = role.submission or role.opportunistic_tls
     if role.submission:
         config["submission_port"] = 587
@@ -93,6 +98,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         module="services.smtp.mta",
         config="mail-server.toml",
         files={"mail-server.toml": tomli_w.dumps(config)},
+        secrets={f"dkim/{name}.pem": world.keys[name].private for name in signing},
         certificate=tls,
     )
 

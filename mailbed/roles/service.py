@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from mailbed.dkim import DkimKey
 from topologies import hierarchy, zonedata
 from topologies.addressing import Addressing, assign
 from topologies.plan import ROOT, Domain, Host, Plan
@@ -14,12 +15,16 @@ from topologies.plan import ROOT, Domain, Host, Plan
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A plan and what follows from it, for one run in the directory `run`."""
+    """A plan and what follows from it, for one run in the directory `run`.
+
+    `keys` are the DKIM keys of its domains; a domain without one neither signs nor publishes any.
+    """
 
     plan: Plan
     seed: int
     run: Path
     time_scale: float = 1.0
+    keys: Mapping[str, DkimKey] = field(default_factory=dict)
 
     @cached_property
     def addressing(self) -> Addressing:
@@ -33,7 +38,8 @@ class World:
     @cached_property
     def zones(self) -> dict[str, str]:
         """The master file of each zone, by origin."""
-        return zonedata.zone_files(self.plan, self.addressing)
+        keys = {domain: key.record for domain, key in self.keys.items()}
+        return zonedata.zone_files(self.plan, self.addressing, keys)
 
     @cached_property
     def hints(self) -> str:
@@ -78,9 +84,10 @@ class World:
 class Service:
     """What runs on a host for one role.
 
-    `files` maps a path below the host's directory to its text. `module` has `load(path)` and `serve(config,
-    notices)`; it is given the file `config`. Without a module nothing runs by itself: the files are there
-    for when they are needed (a mail client). `certificate` asks for one in the host's name.
+    `files` maps a path below the host's directory to its text, and so does `secrets`, which only their owner
+    may read. `module` has `load(path)` and `serve(config, notices)`; it is given the file `config`. Without a
+    module nothing runs by itself: the files are there for when they are needed (a mail client). `certificate`
+    asks for one in the host's name.
     """
 
     host: str
@@ -88,6 +95,7 @@ class Service:
     module: str | None
     config: str
     files: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     certificate: bool = False
 
     @property

@@ -91,6 +91,10 @@ class Signer:
         return next((self._keys[name] for name in above if name in self._keys), None)
 
 
+UNSIGNED = Signer()
+"""Has no key, and signs nothing."""
+
+
 def signature(content: bytes, key: SigningKey, *, now: float, body: bytes) -> bytes:
     """Return the DKIM-Signature field with its line end, for a message whose body hashes to `body`."""
     found = [_relaxed(line) for line in fields(content[: header_length(content)])]

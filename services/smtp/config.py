@@ -35,6 +35,10 @@
     via = "isp-a.example.net"            # a domain, looked up by MX; of a list, one is chosen by seed
     weights = {"mx1.example.net" = 3}    # among exchangers of equal preference; others have 1
     as_primary = ""                      # a domain, for where this host is the best exchanger of `via`
+    [[signing]]                          # DKIM: mail from this domain, and from those below it, is signed
+    domain = "example.org"
+    selector = "lab"
+    key = "dkim/example.org.pem"         # PEM, RSA or Ed25519
 
 Relative paths are relative to the file's directory. A key that is not named here is a mistake.
 """
@@ -84,6 +88,15 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """The private key (PEM) of a domain; the public one is in DNS at `selector._domainkey.domain`."""
+
+    domain: str
+    selector: str
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Mail for `domain` (`*`: any other) goes to the MX of one of the `via` domains.
 
@@ -125,6 +138,7 @@ class MtaConfig:
     domains: tuple[Domain, ...] = ()
     users: tuple[User, ...] = ()
     routes: tuple[Route, ...] = ()
+    signing: tuple[Signing, ...] = ()
 
     @property
     def retry(self) -> RetryPolicy:
@@ -173,6 +187,7 @@ def _mta(table: _Table) -> MtaConfig:
         domains=tuple(map(_domain, table.tables("domains"))),
         users=tuple(map(_user, table.tables("users"))),
         routes=tuple(map(_route, table.tables("routes"))),
+        signing=tuple(map(_signing, table.tables("signing"))),
     )
     table.no_more_keys()
     if config.submission_port and not config.tls:
@@ -228,6 +243,16 @@ def _route(table: _Table) -> Route:
     )
     table.no_more_keys()
     return route
+
+
+def _signing(table: _Table) -> Signing:
+    signing = Signing(
+        domain=canonical_domain(table.text("domain")),
+        selector=table.text("selector"),
+        key=table.path("key"),
+    )
+    table.no_more_keys()
+    return signing
 
 
 class _Table:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection
 
 from services.errors import ConfigError, ServiceError
+from services.filters.signing import Signer, read_key
 from services.notices import Handler, Notices
 from services.smtp.config import Domain, MtaConfig, Route, TlsConfig, User, load
 from services.smtp.delivery import Runner
@@ -75,7 +76,8 @@ async def serve(
     tls = server_context(config.tls) if config.tls else None
     directory = Directory(config)
     queue = Queue(Spool(config.spool), streams=streams, clock=clock)
-    ledger = _ledger(config, queue, notices, streams, clock)
+    signer = _signer(config)
+    ledger = _ledger(config, queue, notices, streams, clock, signer)
     transfers = Transfers(
         config,
         queue=queue,
@@ -100,6 +102,7 @@ async def serve(
             policy=Policy(directory, config.relay_from),
             queue=queue,
             notices=notices,
+            signer=signer,
         )
 
     servers: list[asyncio.Server] = []
@@ -119,8 +122,25 @@ async def serve(
         await queue.close()
 
 
+def _signer(config: MtaConfig) -> Signer:
+    """The DKIM keys that the configuration names. Raises: ConfigError."""
+    keys = []
+    for signing in config.signing:
+        try:
+            pem = signing.key.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"signing: {signing.key}: {error.strerror}") from error
+        keys.append(read_key(pem, domain=signing.domain, selector=signing.selector))
+    return Signer(keys)
+
+
 def _ledger(
-    config: MtaConfig, queue: Queue, notices: Notices, streams: Streams, clock: Callable[[], float]
+    config: MtaConfig,
+    queue: Queue,
+    notices: Notices,
+    streams: Streams,
+    clock: Callable[[], float],
+    signer: Signer,
 ) -> Ledger:
     return Ledger(
         hostname=config.hostname,
@@ -129,6 +149,7 @@ def _ledger(
         notices=notices,
         streams=streams,
         clock=clock,
+        signer=signer,
     )
 
 

@@ -20,6 +20,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from services.filters.signing import UNSIGNED, Signer
 from services.notices import Notices
 from services.smtp.dsn import Entry
 from services.smtp.errors import SpoolUnavailable
@@ -78,13 +79,14 @@ class Ledger:
         notices: Notices,
         streams: Streams,
         clock: Callable[[], float],
+        signer: Signer = UNSIGNED,
     ) -> None:
         self._retry = retry
         self._queue = queue
         self._notices = notices
         self._streams = streams
         self._clock = clock
-        self._reports = Reports(hostname=hostname, retry=retry, queue=queue, notices=notices)
+        self._reports = Reports(hostname=hostname, retry=retry, queue=queue, notices=notices, signer=signer)
 
     async def filed(
         self, message: QueuedMessage, content: bytes, files: Sequence[tuple[Recipient, Mailbox, str]]

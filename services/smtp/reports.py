@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.filters.signing import UNSIGNED, Signer
 from services.notices import Notices
 from services.smtp.address import parse_address
 from services.smtp.dsn import Entry, Reporter, notification
@@ -20,11 +21,20 @@ from services.smtp.retry import RetryPolicy
 class Reports:
     """Reports of one host."""
 
-    def __init__(self, *, hostname: str, retry: RetryPolicy, queue: Queue, notices: Notices) -> None:
+    def __init__(
+        self,
+        *,
+        hostname: str,
+        retry: RetryPolicy,
+        queue: Queue,
+        notices: Notices,
+        signer: Signer = UNSIGNED,
+    ) -> None:
         self._hostname = hostname
         self._retry = retry
         self._queue = queue
         self._notices = notices
+        self._signer = signer
 
     async def send(self, message: QueuedMessage, content: bytes, entries: Sequence[Entry]) -> str:
         """Put one report of all `entries`, which are of one kind, into the queue; return its queue id.
@@ -36,7 +46,8 @@ class Reports:
         def compose(queue_id: str, now: float) -> bytes:
             until = self._retry.until(message.arrival)
             by = Reporter(hostname=self._hostname, queue_id=queue_id, now=now, until=until)
-            return notification(message, content, entries, by)
+            report = notification(message, content, entries, by)
+            return self._signer.field(report, now=now) + report
 
         sender = parse_address(message.sender)
         envelope = Envelope(sender=None, recipients=(sender,), smtputf8=message.smtputf8)

@@ -25,6 +25,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword, TLSSetupException
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
+from services.filters.signing import UNSIGNED, Signer, body_hash
 from services.notices import Notices
 from services.smtp.address import Address, printable
 from services.smtp.commands import Dialect, Refused, read_mail, read_rcpt, too_large
@@ -61,6 +62,7 @@ class Reception:
     policy: Policy
     queue: Queue
     notices: Notices
+    signer: Signer = UNSIGNED
 
 
 class _Transaction(AiosmtpdEnvelope):
@@ -352,7 +354,7 @@ class ServerSession(SMTP):
                 message_id=field(content, "Message-ID") or f"<{message.id}@{self.hostname}>",
             )
 
-        compose = self._composed(arrival, content)
+        compose = self._composed(arrival, content, await self._hashed(content))
         try:
             message = await self._reception.queue.commit(envelope, compose, tell=tell)
         except SpoolUnavailable as error:
@@ -360,12 +362,22 @@ class ServerSession(SMTP):
             raise Refused(Reply(452, "4.3.1", "insufficient system storage")) from error
         return Reply(250, "2.0.0", f"Ok: queued as {message.id}")
 
-    def _composed(self, arrival: Arrival, content: bytes) -> Callable[[str, float], bytes]:
+    async def _hashed(self, content: bytes) -> bytes | None:
+        """The hash of a long body, made while others are served."""
+        if len(content) <= _PIECE or not self._reception.submission:
+            return None
+        return await asyncio.to_thread(body_hash, content)
+
+    def _composed(
+        self, arrival: Arrival, content: bytes, body: bytes | None
+    ) -> Callable[[str, float], bytes]:
         def compose(queue_id: str, now: float) -> bytes:
             added = received(arrival, queue_id=queue_id, now=now)
-            if self._reception.submission:
-                added += missing_fields(content, hostname=arrival.by, queue_id=queue_id, now=now)
-            return added + content
+            if not self._reception.submission:
+                return added + content
+            missing = missing_fields(content, hostname=arrival.by, queue_id=queue_id, now=now)
+            signature = self._reception.signer.field(missing + content, now=now, body=body)
+            return added + signature + missing + content
 
         return compose
 

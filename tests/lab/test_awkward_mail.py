@@ -30,7 +30,7 @@ FRIENDS = [f"friend{number}@example.org" for number in range(CROWD)]
 SERVERS = 8
 """How many mail servers a message from the company to the recipient passes."""
 
-ADDED = {"return-path", "received", "date", "message-id"}
+ADDED = {"dkim-signature", "return-path", "received", "date", "message-id"}
 """Fields that servers may put on top: trace, and what a submission lacked (RFC 5321 §4.4, RFC 6409 §8)."""
 
 

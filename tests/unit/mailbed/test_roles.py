@@ -9,13 +9,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import dkim as dkimpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from mailbed import roles
+from mailbed import dkim, roles
+from mailbed.dkim import DkimKey
 from mailbed.errors import UsageError
 from mailbed.roles.service import Service, World
 from services.dns import authoritative, names, recursive, zone
+from services.filters.signing import Signer, read_key
 from services.smtp.config import MtaConfig
 from tests.unit.topologies.plans import plans, small
 from topologies import dns, minimal, zonedata
@@ -364,3 +367,28 @@ def test_an_unknown_implementation_in_a_plan_is_told() -> None:
         UsageError, match="host mx: nobody called 'postfix' implements mail-server; there is built-in"
     ):
         roles.services(world(plan))
+
+
+def test_a_domain_that_signs_has_a_key_at_its_msa() -> None:
+    """The key lies in a file for the server alone, the configuration names it, and DNS has its record."""
+    keys = {"example.com": DkimKey(private="PEM", record="v=DKIM1; p=x")}
+    service, config = rendered(minimal.build(), "corp-mta/mail-server", keys=keys)
+    assert config["signing"] == [{"domain": "example.com", "selector": "lab", "key": "dkim/example.com.pem"}]
+    assert service.secrets == {"dkim/example.com.pem": "PEM"}
+    assert "PEM" not in repr(service)
+    zones = world(minimal.build(), keys=keys).zones
+    assert 'lab._domainkey.example.com. TXT "v=DKIM1; p=x"' in zones["example.com"]
+    service, config = rendered(minimal.build(), "rcpt-mx/mail-server", keys=keys)
+    assert (config["signing"], service.secrets) == ([], {})
+
+
+def test_each_run_has_keys_of_its_own() -> None:
+    """Two runs of a plan share none, and each public key is its private one's."""
+    one, other = dkim.make(minimal.build()), dkim.make(minimal.build())
+    assert one.keys() == {"example.com", "example.org"}
+    assert len({key.private for made in (one, other) for key in made.values()}) == 4
+    key = one["example.com"]
+    signer = Signer([read_key(key.private.encode(), domain="example.com", selector="lab")])
+    message = b"From: a@example.com\r\n\r\nx\r\n"
+    field = signer.field(message, now=1.0)
+    assert dkimpy.verify(field + message, dnsfunc=lambda *_, **__: key.record.encode())
