@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ _SUBJECTS: dict[Action, str] = {
     "delivered": "Successful Mail Delivery Report",
     "relayed": "Successful Mail Delivery Report",
 }
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # What the codes of RFC 3463 say in plain words, where a reply's own text may not.
 _MEANING = {
@@ -202,9 +205,9 @@ def _subject(content: bytes) -> str:
 
 def _status(message: QueuedMessage, entries: Sequence[Entry], by: Reporter) -> bytes:
     """Return the per-message fields, then those of each recipient (RFC 3464 §2.2, §2.3)."""
-    blocks = [_lines(*_message_fields(message, by))]
-    blocks += [_lines(*_recipient_fields(entry, by, utf8=message.smtputf8)) for entry in entries]
-    body = b"\r\n".join(blocks)
+    utf8 = message.smtputf8
+    fields = [_message_fields(message, by), *(_recipient_fields(entry, by, utf8=utf8) for entry in entries)]
+    body = b"\r\n".join(_lines(*(line if utf8 else _ascii(line) for line in block)) for block in fields)
     if body.isascii():
         return _part("message/delivery-status", body, "7bit", description="Delivery report")
     return _part("message/global-delivery-status", body, "8bit", description="Delivery report")
@@ -227,9 +230,8 @@ def _recipient_fields(entry: Entry, by: Reporter, *, utf8: bool) -> Iterable[str
     yield f"Status: {entry.status}"
     if entry.remote:
         yield f"Remote-MTA: dns; {entry.remote}"
-    said = " ".join(str(entry.reply).split())
-    text = said if utf8 else said.encode("ascii", "backslashreplace").decode()
-    yield f"Diagnostic-Code: {'smtp' if entry.remote else 'x-mailbed'}; {text[:_DIAGNOSTIC_LENGTH]}"
+    said = str(entry.reply) if utf8 else _ascii(str(entry.reply))
+    yield f"Diagnostic-Code: {'smtp' if entry.remote else 'x-mailbed'}; {said[:_DIAGNOSTIC_LENGTH]}"
     yield f"Last-Attempt-Date: {date_text(by.now)}"
     if entry.action == "delayed":
         yield f"Will-Retry-Until: {date_text(by.until)}"
@@ -274,6 +276,12 @@ def _part(kind: str, body: bytes, encoding: str, *, description: str) -> bytes:
     return header + body + (b"\r\n" if not body.endswith(b"\r\n") else b"") + b"\r\n"
 
 
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
 def _lines(*lines: str) -> bytes:
-    # What is no text (half a surrogate pair) must not keep a sender from being told.
-    return "".join(f"{line}\r\n" for line in lines).encode("utf-8", "backslashreplace")
+    # What others chose (a reply, a name in DNS) must neither make a line of its own nor keep the sender from
+    # being told, as half a surrogate pair would.
+    whole = (_CONTROL.sub("?", line) for line in lines)
+    return "".join(f"{line}\r\n" for line in whole).encode("utf-8", "backslashreplace")

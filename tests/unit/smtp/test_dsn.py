@@ -7,6 +7,8 @@ from email.message import Message
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from services.smtp.dsn import Entry, Reporter, notification
 from services.smtp.message import QueuedMessage
@@ -68,7 +70,7 @@ def blocks(*entries: Entry, **values: Any) -> list[dict[str, str]]:
     raw = notification(message(**values), CONTENT, entries, BY).decode()
     status = raw.partition("delivery-status\r\nContent-Transfer-Encoding: ")[2].partition("\r\n--")[0]
     groups = status.partition("\r\n\r\n")[2].strip().split("\r\n\r\n")
-    return [dict(line.split(": ", 1) for line in group.splitlines()) for group in groups]
+    return [dict(line.split(": ", 1) for line in group.split("\r\n")) for group in groups]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +176,25 @@ def test_seven_bits_for_everybody_else() -> None:
     assert machine.get_content_type() == "message/delivery-status"
     assert blocks(bob)[1]["Original-Recipient"] == r"utf-8; b\x{F8}b@example.org"
     assert returned.get_payload(decode=True) == b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nX: \xff\r\n"
+
+
+@given(
+    reply=st.text(max_size=600),
+    remote=st.text(max_size=80),
+    header=st.binary(max_size=200),
+    utf8=st.booleans(),
+    ret=st.sampled_from(["", "FULL"]),
+)
+@example(reply="no\r\n.\r\nMAIL FROM:<x>", remote="mx\r\n\r\nX", header=b"", utf8=True, ret="")
+def test_what_others_say_forges_nothing(reply: str, remote: str, header: bytes, utf8: bool, ret: str) -> None:
+    """Whatever replies, names and headers hold, a notification has its three parts and its two blocks."""
+    content = CONTENT.replace(b"Hello", header.replace(b"\r", b"").replace(b"\n", b""))
+    bob = entry(reply=Reply(550, "5.1.1", reply), remote=remote)
+    _, parts = read(bob, content=content, smtputf8=utf8, ret=ret)
+    assert len(parts) == 3
+    whole, each = blocks(bob, smtputf8=utf8)
+    assert (whole["Arrival-Date"], each["Action"]) == ("Thu, 01 Jan 1970 00:00:10 +0000", "failed")
+    assert utf8 or notification(message(), CONTENT, [bob], BY).isascii()
 
 
 def test_a_boundary_of_its_own() -> None:
