@@ -1,32 +1,23 @@
 """A message in the queue, and how its state is written down.
 
-Theory of operation. A message file has three parts:
-
-    header      one line of JSON: the envelope, the arrival, and the content's length and checksum
-    content     exactly that many bytes, as they will be sent
-    journal     one line of JSON for each thing that happened to a recipient afterwards
-
-Header and content are written once, before the message is acknowledged. The journal is only appended
-to, one line a recipient and attempt: what is due is what the header names, less what the journal says is
-done. A line that a crash cut off is no line; anything else that does not read is corruption, and said so.
+Theory of operation. What is due is what the message names when it arrives, less what the progress noted
+since says is done. Both are JSON objects in the spool (services.smtp.record); what is as usual is left out.
 """
 
 from __future__ import annotations
 
-import json
-import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from services.smtp.envelope import Body, Returned
 
-FORMAT = "mailbed.spool/1"
 Fate = Literal["delivered", "relayed", "bounced", "deferred"]
 
 
-class CorruptMessage(Exception):
-    """The bytes are no message file; the message says what is wrong."""
+class BadValues(Exception):
+    """What was written down does not read; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +52,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedMessage:
-    """A message in the queue: `sender` is empty for the null path, `arrival` in seconds since 1970."""
+    """A message in the queue: `sender` is empty for the null path, `arrival` in seconds since 1970.
+
+    One that is `held` is not attempted, whatever is due.
+    """
 
     id: str
     arrival: float
@@ -72,6 +66,7 @@ class QueuedMessage:
     size: int
     ret: Returned = ""
     envid: str = ""
+    held: bool = False
 
     def after(self, progress: Progress) -> QueuedMessage:
         """Return the message as it is once `progress` has happened."""
@@ -94,104 +89,98 @@ def _advanced(recipients: Sequence[Recipient], progress: Progress) -> list[Recip
     return kept
 
 
-def header_line(message: QueuedMessage, content: bytes) -> bytes:
-    """Return the first line of the message's file."""
-    values = {"format": FORMAT, **asdict(message), "crc32": zlib.crc32(content)}
-    return json.dumps(values).encode() + b"\n"
+def message_values(message: QueuedMessage) -> dict[str, object]:
+    """Return a message as a JSON object."""
+    values: dict[str, object] = {
+        "id": message.id,
+        "arrival": message.arrival,
+        "sender": message.sender,
+        "size": message.size,
+        "recipients": [_recipient_values(recipient) for recipient in message.recipients],
+    }
+    if message.body != "7BIT":
+        values["body"] = message.body
+    if message.smtputf8:
+        values["smtputf8"] = True
+    if message.ret:
+        values["ret"] = message.ret
+    if message.envid:
+        values["envid"] = message.envid
+    if message.held:
+        values["held"] = True
+    return values
 
 
-def journal_line(progress: Progress) -> bytes:
-    """Return the line that records `progress`."""
-    return json.dumps(asdict(progress)).encode() + b"\n"
+def _recipient_values(recipient: Recipient) -> dict[str, object]:
+    values: dict[str, object] = {
+        "address": recipient.address,
+        "number": recipient.number,
+        "due": recipient.due,
+    }
+    if recipient.attempts or recipient.warned:
+        values |= {"attempts": recipient.attempts, "reply": recipient.reply, "warned": recipient.warned}
+    if recipient.notify:
+        values["notify"] = recipient.notify
+    if recipient.orcpt:
+        values["orcpt"] = recipient.orcpt
+    return values
 
 
-def read_message(data: bytes) -> tuple[QueuedMessage, int]:
-    """Return the message in a file's bytes, its journal applied, and the length up to its last whole line.
-
-    What lies beyond that length is a line that a crash cut off.
-    Raises: CorruptMessage.
-    """
-    first, newline, rest = data.partition(b"\n")
-    if not newline:
-        raise CorruptMessage("the header line has no end")
-    message, checksum = _read_header(first)
-    content, journal = rest[: message.size], rest[message.size :]
-    if len(content) < message.size:
-        raise CorruptMessage(f"{len(content)} bytes of content where the header says {message.size}")
-    if zlib.crc32(content) != checksum:
-        raise CorruptMessage("the content does not match its checksum")
-
-    whole = journal[: journal.rfind(b"\n") + 1]
-    for number, line in enumerate(whole.splitlines(), start=1):
-        message = message.after(_read_progress(line, number))
-    return message, len(first) + 1 + message.size + len(whole)
+def progress_values(progress: Progress) -> dict[str, object]:
+    """Return progress as a JSON object."""
+    values: dict[str, object] = {
+        "recipient": progress.recipient,
+        "fate": progress.fate,
+        "reply": progress.reply,
+    }
+    if progress.fate == "deferred":
+        values |= {"attempts": progress.attempts, "due": progress.due, "warned": progress.warned}
+    return values
 
 
-def content_size(header: bytes) -> int:
-    """Return the length of the content that follows a header line. Raises: CorruptMessage."""
-    return _read_header(header)[0].size
+def read_message(values: Mapping[str, Any]) -> QueuedMessage:
+    """Return the message that an object describes. Raises: KeyError, TypeError, ValueError."""
+    return QueuedMessage(
+        id=str(values["id"]),
+        arrival=float(values["arrival"]),
+        # Many messages of a queue have the same sender: one copy of it does.
+        sender=sys.intern(str(values["sender"])),
+        recipients=tuple(map(_read_recipient, values["recipients"])),
+        body="8BITMIME" if values.get("body") == "8BITMIME" else "7BIT",
+        smtputf8=bool(values.get("smtputf8", False)),
+        size=int(values["size"]),
+        ret=_returned(values.get("ret")),
+        envid=str(values.get("envid", "")),
+        held=bool(values.get("held", False)),
+    )
 
 
-def _read_header(line: bytes) -> tuple[QueuedMessage, int]:
-    values = _json_object(line, "the header line")
-    try:
-        if values["format"] != FORMAT:
-            raise CorruptMessage(f"the format is {values['format']!r}, not {FORMAT!r}")
-        recipients = tuple(
-            Recipient(
-                address=str(item["address"]),
-                number=int(item["number"]),
-                due=float(item["due"]),
-                attempts=int(item["attempts"]),
-                reply=str(item["reply"]),
-                notify=tuple(map(str, item["notify"])),
-                orcpt=str(item["orcpt"]),
-                warned=bool(item["warned"]),
-            )
-            for item in values["recipients"]
-        )
-        message = QueuedMessage(
-            id=str(values["id"]),
-            arrival=float(values["arrival"]),
-            sender=str(values["sender"]),
-            recipients=recipients,
-            body="8BITMIME" if values["body"] == "8BITMIME" else "7BIT",
-            smtputf8=bool(values["smtputf8"]),
-            size=int(values["size"]),
-            ret=_returned(values["ret"]),
-            envid=str(values["envid"]),
-        )
-        return message, int(values["crc32"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptMessage(f"the header line lacks or garbles a value: {error}") from error
+def _read_recipient(values: Mapping[str, Any]) -> Recipient:
+    return Recipient(
+        address=sys.intern(str(values["address"])),
+        number=int(values["number"]),
+        due=float(values["due"]),
+        attempts=int(values.get("attempts", 0)),
+        reply=str(values.get("reply", "")),
+        notify=tuple(map(str, values.get("notify", ()))),
+        orcpt=str(values.get("orcpt", "")),
+        warned=bool(values.get("warned", False)),
+    )
+
+
+def read_progress(values: Mapping[str, Any]) -> Progress:
+    """Return the progress that an object describes. Raises: KeyError, TypeError, ValueError."""
+    if values["fate"] not in get_args(Fate):
+        raise ValueError(f"no such fate: {values['fate']!r}")
+    return Progress(
+        recipient=str(values["recipient"]),
+        fate=cast(Fate, values["fate"]),
+        reply=sys.intern(str(values["reply"])),
+        attempts=int(values.get("attempts", 0)),
+        due=float(values.get("due", 0.0)),
+        warned=bool(values.get("warned", False)),
+    )
 
 
 def _returned(value: object) -> Returned:
     return "FULL" if value == "FULL" else "HDRS" if value == "HDRS" else ""
-
-
-def _read_progress(line: bytes, number: int) -> Progress:
-    values = _json_object(line, f"line {number} of the journal")
-    try:
-        if values["fate"] not in get_args(Fate):
-            raise CorruptMessage(f"line {number} of the journal: no such fate: {values['fate']!r}")
-        return Progress(
-            recipient=str(values["recipient"]),
-            fate=cast(Fate, values["fate"]),
-            reply=str(values["reply"]),
-            attempts=int(values["attempts"]),
-            due=float(values["due"]),
-            warned=bool(values["warned"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptMessage(f"line {number} of the journal lacks or garbles a value: {error}") from error
-
-
-def _json_object(line: bytes, what: str) -> dict[str, Any]:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise CorruptMessage(f"{what} is no JSON") from error
-    if not isinstance(values, dict):
-        raise CorruptMessage(f"{what} is no JSON object")
-    return values

@@ -14,6 +14,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from services.errors import ConfigError, ServiceError
 from services.filters.signing import Signer, read_key
@@ -75,7 +76,7 @@ async def serve(
     streams = Streams(seed=config.seed, host=config.host, role="mta")
     tls = server_context(config.tls) if config.tls else None
     directory = Directory(config)
-    queue = Queue(Spool(config.spool), streams=streams, clock=clock)
+    queue = _queue(config, notices, streams, clock)
     signer = _signer(config)
     ledger = _ledger(config, queue, notices, streams, clock, signer)
     transfers = Transfers(
@@ -132,6 +133,14 @@ def _signer(config: MtaConfig) -> Signer:
             raise ConfigError(f"signing: {signing.key}: {error.strerror}") from error
         keys.append(read_key(pem, domain=signing.domain, selector=signing.selector))
     return Signer(keys)
+
+
+def _queue(config: MtaConfig, notices: Notices, streams: Streams, clock: Callable[[], float]) -> Queue:
+    def set_aside(queue_id: str, reason: str, place: Path) -> None:
+        file = str(place.relative_to(config.spool))
+        notices.event("set-aside", id=queue_id, reason=reason, file=file)
+
+    return Queue(Spool(config.spool), streams=streams, clock=clock, set_aside=set_aside)
 
 
 def _ledger(

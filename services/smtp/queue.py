@@ -4,7 +4,7 @@ Theory of operation. The queue keeps the envelopes in memory and everything on d
 
     commit      a new message goes to the spool, then into memory; only then is it acknowledged
     take        waits for a message with a recipient due, and hands it out to one attempt
-    record      what the attempt came to goes to the spool, then into memory
+    record      what the attempt came to goes into memory, then to the spool
     release     the attempt is over: the message waits for its next recipient, or is gone
 
 A commit goes on when its caller is cancelled (a client that hangs up): a message that reached the disk
@@ -12,7 +12,9 @@ is in the queue whether or not anybody heard of it. If the spool cannot be writt
 the client is told to come again, but a record must not fail, for the message *has* been sent: it stays
 in memory and is written together with the next one, or when the spool is tried again.
 
-`commit` and `record` are the only places that wait for the disk: group commit belongs there.
+All that is written goes through a group commit, in order (services.smtp.groupcommit). Content is read when an
+attempt needs it, and checked: what is not as it was accepted is set aside and not sent. What an administrator
+does to messages (hold, remove) is on disk when the call returns; an attempt that is under way is not stopped.
 """
 
 from __future__ import annotations
@@ -21,77 +23,94 @@ import asyncio
 import base64
 import heapq
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from services.smtp.address import Address
 from services.smtp.envelope import Envelope, Wishes
 from services.smtp.errors import SpoolUnavailable
+from services.smtp.groupcommit import GroupCommit
 from services.smtp.message import Progress, QueuedMessage, Recipient
-from services.smtp.spool import Spool
+from services.smtp.record import Arrived, Entry, Gone, Held, Noted
+from services.smtp.spool import CorruptContent, Spool
 from services.smtp.streams import Streams
 
 log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 _SPOOL_RETRY_S = 1.0
+
+SetAside = Callable[[str, str, Path], None]
+"""Hears of a message that does not read: its id, the reason, and where it lies now."""
 
 
 class Queue:
     """The queue over one spool. Not to be used before `open` nor after `close`."""
 
-    def __init__(self, spool: Spool, *, streams: Streams, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        streams: Streams,
+        clock: Callable[[], float],
+        set_aside: SetAside = lambda *_: None,
+    ) -> None:
         self._spool = spool
         self._streams = streams
         self._clock = clock
+        self._tell_set_aside = set_aside
         self._messages: dict[str, QueuedMessage] = {}
         self._active: set[str] = set()
         self._unwritten: dict[str, list[Progress]] = {}
         self._schedule: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
-        self._writes: set[asyncio.Task[object]] = set()
-        self._disk = ThreadPoolExecutor(max_workers=4, thread_name_prefix="spool")
+        self._disk: GroupCommit[Entry] = GroupCommit(spool.write)
         # Ids are handed out in the order of asking, or equal seeds would not give equal ids.
         self._numbering = asyncio.Lock()
+        self._moving: asyncio.Task[None] | None = None
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._messages)
 
     async def open(self) -> None:
-        """Read the spool back; corrupt files are set aside and logged, the rest is due as it was.
+        """Read the spool back; what is damaged is set aside and told, the rest is due as it was.
 
         Raises: SmtpError.
         """
         self._spool.open()
         for entry in self._spool.load():
             if isinstance(entry, Path):
-                log.error("corrupt message set aside: %s", entry)
+                log.error("damage in the spool set aside: %s", entry)
+                self._tell_set_aside("", "damage in the spool", entry)
                 continue
             self._messages[entry.id] = entry
             self._enter(entry)
 
     async def close(self) -> None:
         """Write what could not be written before, wait for what is being written, give the spool back."""
+        if self._moving:
+            self._moving.cancel()
+            await asyncio.wait([self._moving])
         for queue_id in list(self._unwritten):
             self._write_again(queue_id)
         self._closed = True
-        while self._writes:
-            await asyncio.wait(self._writes)
-        self._disk.shutdown()
+        await self._disk.close()
         self._spool.close()
 
     def messages(self) -> list[QueuedMessage]:
         """Return what waits, in order of arrival."""
-        return sorted(self._messages.values(), key=lambda message: (message.arrival, message.id))
+        waiting = [message for message in self._messages.values() if message.recipients]
+        return sorted(waiting, key=lambda message: (message.arrival, message.id))
 
     def waiting(self, queue_id: str) -> tuple[Recipient, ...]:
         """Return the recipients of a message that are not done."""
         message = self._messages.get(queue_id)
         return message.recipients if message else ()
+
+    def under_way(self, queue_id: str) -> bool:
+        """Return whether an attempt at the message is under way."""
+        return queue_id in self._active
 
     async def commit(
         self,
@@ -106,34 +125,21 @@ class Queue:
         message before any attempt at it begins, even if the caller no longer waits.
         Raises: SpoolUnavailable; then the message is not in the queue.
         """
-        return await self._undisturbed(self._commit(envelope, compose, tell))
-
-    async def _commit(
-        self,
-        envelope: Envelope,
-        compose: Callable[[str, float], bytes],
-        tell: Callable[[QueuedMessage], None],
-    ) -> QueuedMessage:
-        queue_id, now = await self._next_id(), self._clock()
+        queue_id = await self._next_id()
+        now = self._clock()
         content = compose(queue_id, now)
-        message = QueuedMessage(
-            id=queue_id,
-            arrival=now,
-            sender=envelope.reverse_path,
-            recipients=tuple(
-                _recipient(address, number, now, envelope.wishes.get(address, Wishes()))
-                for number, address in enumerate(envelope.recipients)
-            ),
-            body=envelope.body,
-            smtputf8=envelope.smtputf8,
-            size=len(content),
-            ret=envelope.ret,
-            envid=envelope.envid,
-        )
-        await self._in_thread(lambda: self._spool.write(message, content))
-        self._messages[queue_id] = message
-        tell(message)
-        self._enter(message)
+        message = _message(envelope, queue_id, now, len(content))
+        written = asyncio.get_running_loop().create_future()
+
+        def done(error: SpoolUnavailable | None) -> None:
+            if error is None:
+                self._messages[queue_id] = message
+                tell(message)
+                self._enter(message)
+            _resolve(written, error)
+
+        self._disk.submit(Arrived(message=message, content=content), done)
+        await written
         return message
 
     async def take(self) -> QueuedMessage:
@@ -146,19 +152,21 @@ class Queue:
                 continue
             _, queue_id = heapq.heappop(self._schedule)
             message = self._messages.get(queue_id)
-            if message and queue_id not in self._active:
+            if message and message.recipients and not message.held and queue_id not in self._active:
                 self._active.add(queue_id)
                 return message
 
     async def record(self, queue_id: str, progress: Sequence[Progress]) -> None:
         """Write down what an attempt came to; returns when it is on disk, or kept for when it can be."""
-        await self._undisturbed(self._record(queue_id, progress))
-
-    async def _record(self, queue_id: str, progress: Sequence[Progress]) -> None:
+        message = self._messages.get(queue_id)
+        if message is None:
+            return  # It was removed meanwhile.
         for step in progress:
-            self._messages[queue_id] = self._messages[queue_id].after(step)
-        self._unwritten.setdefault(queue_id, []).extend(progress)
-        await self._write_progress(queue_id)
+            message = message.after(step)
+        self._messages[queue_id] = message
+        written = asyncio.get_running_loop().create_future()
+        self._note(queue_id, progress, lambda _: _resolve(written))
+        await written
 
     def release(self, queue_id: str) -> None:
         """End an attempt: the message waits for its next recipient, or leaves if none is left."""
@@ -168,67 +176,129 @@ class Queue:
             self._enter(message)
 
     async def content(self, queue_id: str) -> bytes:
-        """Return the content of a message. Raises: SpoolUnavailable."""
-        return await self._in_thread(lambda: self._spool.content(queue_id))
+        """Return the content of a message. Raises: SpoolUnavailable, also if it had to be set aside."""
+        try:
+            return await asyncio.to_thread(self._spool.content, queue_id)
+        except CorruptContent as error:
+            await self._set_aside(queue_id, str(error))
+            raise SpoolUnavailable(f"message {queue_id} was set aside: {error}") from error
 
-    def flush(self) -> None:
-        """Make every recipient due now."""
+    def flush(self, ids: Iterable[str] | None = None) -> list[str]:
+        """Make every recipient due now, of all messages or of these; return the ids of those found."""
         now = self._clock()
-        for queue_id, message in self._messages.items():
-            if not message.recipients:
-                continue  # Done; only its file could not be removed yet.
-            recipients = tuple(replace(recipient, due=now) for recipient in message.recipients)
-            self._messages[queue_id] = replace(message, recipients=recipients)
-            if queue_id not in self._active:
-                self._enter(self._messages[queue_id])
+        flushed = self._known(self._messages if ids is None else ids)
+        for message in flushed:
+            self._due(message.id, {recipient.address: now for recipient in message.recipients})
+        return [message.id for message in flushed]
 
     def hasten(self, waiting: Mapping[str, Collection[str]]) -> None:
         """Make these recipients of these messages (by id) due now, in the order of the messages' arrival."""
-        for queue_id in waiting:
-            message = self._messages.get(queue_id)
-            if not message or not message.recipients:
-                continue
+        for message in self._known(waiting):
             # What arrived earlier has been due for longer, and so comes first.
-            recipients = tuple(
-                replace(one, due=message.arrival) if one.address in waiting[queue_id] else one
-                for one in message.recipients
-            )
-            self._messages[queue_id] = replace(message, recipients=recipients)
-            if queue_id not in self._active:
-                self._enter(self._messages[queue_id])
+            self._due(message.id, dict.fromkeys(waiting[message.id], message.arrival))
 
-    async def _write_progress(self, queue_id: str) -> None:
-        steps = self._unwritten.pop(queue_id, [])
-        finished = not self._messages[queue_id].recipients
-        try:
-            if finished:
-                await self._in_thread(lambda: self._spool.remove(queue_id))
-                del self._messages[queue_id]
-                self._unwritten.pop(queue_id, None)
-            elif steps:
-                await self._in_thread(lambda: self._spool.append(queue_id, steps))
-        except SpoolUnavailable as error:
-            if queue_id not in self._messages:
-                return  # Another hop was the last one, and has removed the file meanwhile.
-            log.error("%s: progress not written yet: %s", queue_id, error)
-            self._unwritten[queue_id] = steps + self._unwritten.get(queue_id, [])
-            if not self._closed:
-                asyncio.get_running_loop().call_later(_SPOOL_RETRY_S, self._write_again, queue_id)
+    async def hold(self, ids: Iterable[str], *, hold: bool) -> list[str]:
+        """Hold messages, or have them attempted again, at once; return the ids of those that were found.
+
+        Raises: SpoolUnavailable.
+        """
+        changed = [message.id for message in self._known(ids) if message.held != hold]
+        await asyncio.gather(*(self._written(Held(id=queue_id, hold=hold)) for queue_id in changed))
+        for message in self._known(changed):
+            self._messages[message.id] = replace(message, held=hold)
+        if not hold:
+            self.flush(changed)
+        return changed
+
+    async def remove(self, ids: Iterable[str]) -> list[QueuedMessage]:
+        """Forget messages without sending them; return them, with the recipients that were due.
+
+        What an attempt under way brings to its recipients all the same cannot be helped.
+        Raises: SpoolUnavailable.
+        """
+        removed = self._known(ids)
+        await asyncio.gather(*(self._written(Gone(id=each.id, reason="removed")) for each in removed))
+        return [self._messages.pop(message.id) for message in removed if message.id in self._messages]
+
+    def _known(self, ids: Iterable[str]) -> list[QueuedMessage]:
+        found = [self._messages[queue_id] for queue_id in dict.fromkeys(ids) if queue_id in self._messages]
+        # Without recipients it is done; only that could not be noted yet.
+        return [message for message in found if message.recipients]
+
+    def _due(self, queue_id: str, when: Mapping[str, float]) -> None:
+        message = self._messages[queue_id]
+        recipients = tuple(replace(one, due=when.get(one.address, one.due)) for one in message.recipients)
+        self._messages[queue_id] = replace(message, recipients=recipients)
+        if queue_id not in self._active:
+            self._enter(self._messages[queue_id])
+
+    def _note(
+        self, queue_id: str, progress: Sequence[Progress], done: Callable[[SpoolUnavailable | None], None]
+    ) -> None:
+        steps = [*self._unwritten.pop(queue_id, ()), *progress]
+        last = not self._messages[queue_id].recipients
+
+        def noted(error: SpoolUnavailable | None) -> None:
+            if error is None and last:
+                self._messages.pop(queue_id, None)
+                self._move_surplus()
+            elif error is not None and queue_id in self._messages:
+                log.error("%s: progress not written yet: %s", queue_id, error)
+                self._unwritten[queue_id] = steps + self._unwritten.get(queue_id, [])
+                if not self._closed:
+                    asyncio.get_running_loop().call_later(_SPOOL_RETRY_S, self._write_again, queue_id)
+            done(error)
+
+        self._disk.submit(Noted(id=queue_id, steps=steps, last=last), noted)
 
     def _write_again(self, queue_id: str) -> None:
-        if queue_id in self._unwritten and not self._closed:
-            self._start(self._write_progress(queue_id))
+        if queue_id in self._unwritten and queue_id in self._messages and not self._closed:
+            self._note(queue_id, (), lambda _: None)
+
+    async def _written(self, entry: Entry) -> None:
+        written = asyncio.get_running_loop().create_future()
+        self._disk.submit(entry, lambda error: _resolve(written, error))
+        await written
+
+    async def _set_aside(self, queue_id: str, reason: str) -> None:
+        if queue_id not in self._messages:
+            return
+        place = await asyncio.to_thread(self._spool.set_aside, queue_id, reason)
+        log.error("%s: set aside, %s: %s", queue_id, reason, place)
+        if self._messages.pop(queue_id, None):
+            self._tell_set_aside(queue_id, reason, place)
+            await self._written(Gone(id=queue_id, reason=reason))
+
+    def _move_surplus(self) -> None:
+        """Have old messages written once more, so that segments can go, if they keep too many of them."""
+        if self._moving is None and (ids := self._spool.surplus()):
+            self._moving = asyncio.get_running_loop().create_task(self._move(ids))
+            self._moving.add_done_callback(self._moved)
+
+    async def _move(self, ids: Iterable[str]) -> None:
+        for queue_id in ids:
+            content = await self.content(queue_id)
+            for message in self._known([queue_id]):
+                await self._written(Arrived(message=message, content=content))
+
+    def _moved(self, task: asyncio.Task[None]) -> None:
+        self._moving = None
+        if not task.cancelled() and task.exception():
+            log.error("old messages could not be moved: %s", task.exception())
 
     async def _next_id(self) -> str:
-        async with self._numbering:
-            while True:
-                number = await self._in_thread(self._spool.next_number)
-                digest = self._streams.digest("queue id", str(number))
-                # Base 32 has neither 0 nor 1 to mistake for letters; fifty bits are unique enough, and
-                # an id that still lies in the spool is passed over.
-                queue_id = base64.b32encode(digest)[:10].decode("ascii")
-                if queue_id not in self._messages:
-                    return queue_id
+        while True:
+            if self._spool.reserved and not self._numbering.locked():
+                number = self._spool.next_number()
+            else:
+                async with self._numbering:
+                    number = await asyncio.to_thread(self._spool.next_number)
+            digest = self._streams.digest("queue id", str(number))
+            # Base 32 has neither 0 nor 1 to mistake for letters; fifty bits are unique enough, and
+            # an id that still lies in the spool is passed over.
+            queue_id = base64.b32encode(digest)[:10].decode("ascii")
+            if queue_id not in self._messages:
+                return queue_id
 
     def _enter(self, message: QueuedMessage) -> None:
         heapq.heappush(self._schedule, (message.next_due, message.id))
@@ -243,18 +313,31 @@ class Queue:
         except TimeoutError:
             return
 
-    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
-    def _start(self, work: Coroutine[object, object, _Result]) -> asyncio.Task[_Result]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        return task
+def _resolve(written: asyncio.Future[None], error: SpoolUnavailable | None = None) -> None:
+    if written.done():
+        return  # Nobody waits any more.
+    if error is None:
+        written.set_result(None)
+    else:
+        written.set_exception(error)
 
-    async def _undisturbed(self, work: Coroutine[object, object, _Result]) -> _Result:
-        """Await `work`, which goes on even if the waiting is cancelled."""
-        return await asyncio.shield(self._start(work))
+
+def _message(envelope: Envelope, queue_id: str, now: float, size: int) -> QueuedMessage:
+    return QueuedMessage(
+        id=queue_id,
+        arrival=now,
+        sender=envelope.reverse_path,
+        recipients=tuple(
+            _recipient(address, number, now, envelope.wishes.get(address, Wishes()))
+            for number, address in enumerate(envelope.recipients)
+        ),
+        body=envelope.body,
+        smtputf8=envelope.smtputf8,
+        size=size,
+        ret=envelope.ret,
+        envid=envelope.envid,
+    )
 
 
 def _recipient(address: Address, number: int, due: float, wishes: Wishes) -> Recipient:

@@ -1,64 +1,87 @@
-"""The spool: message files on a disk, written so that any process may be killed at any moment.
+"""The spool: a journal on disk, written so that any process may be killed at any moment.
 
 Theory of operation.
 
-    spool/tmp/ID        being written; nobody has been told of it, so a start discards it
-    spool/queue/ID      acknowledged (services.smtp.message says what is in it)
-    spool/corrupt/ID    set aside because it does not read, with the reason in ID.reason
-    spool/next-id       ids below this number may have been given out
-    spool/lock          held by the process that serves the spool; the kernel frees it when that dies
+    spool/queue/NUMBER.NONCE    a segment: records one after the other (services.smtp.record)
+    spool/corrupt/…             set aside because it does not read, with the reason beside it in ….reason
+    spool/next-id               ids below this number may have been given out
+    spool/lock                  held by the process that serves the spool; the kernel frees it when that dies
 
-A message is written to tmp/, synced, renamed into queue/, and the directory synced: only then may a
-server say 250. Later each recipient's progress is appended and synced, and the file removed when none is
-due. The steps fail singly (a full disk, a lost mount) and leave nothing half done: what was written of a
-failed step is taken back.
+Records are only ever appended, to the latest segment: all that come together with one write and one sync,
+after which a server may say 250. A step that fails (a full disk, a lost mount) is taken back as a whole.
 
-Everything here blocks; the queue calls it in a thread.
+What waits is what the segments say, read from the first to the last. So a segment may go only when nothing
+that waits lies in it and none is before it. Where old messages keep many segments, `surplus` names those of
+the first one: they are written once more at the end, as they are now, and the first one goes.
+
+Some room is left free on the disk: new messages are refused before it is full, so that what becomes of the
+old ones can still be written down, and they leave.
+
+Everything here blocks. `write` is for one thread at a time; `content` and `surplus` for any.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import re
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.durable import make_directory, sync_directory, write_all, write_file
+from services.smtp import record
 from services.smtp.errors import SmtpError, SpoolUnavailable
-from services.smtp.message import (
-    CorruptMessage,
-    Progress,
-    QueuedMessage,
-    content_size,
-    header_line,
-    journal_line,
-    read_message,
-)
+from services.smtp.message import BadValues, QueuedMessage
+from services.smtp.record import Arrived, Damage, Entry, Found, Gone, Held, Noted
 
 # Numbers are reserved in blocks, so that a new message costs no write of its own for its id.
 _BLOCK = 1000
+_SEGMENT_BYTES = 16 << 20
+_FREE_BYTES = 1 << 20
+_NAME = re.compile(r"(\d{8})\.([0-9a-f]{16})")
+# A place is a segment's number and an offset in one whole number: one object for each message that waits.
+_OFFSET_BITS = 40
+_OFFSET = (1 << _OFFSET_BITS) - 1
+_LINE_GUESS = 1024
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    mark: bytes
+    size: int = 0
+    waiting: int = 0
 
 
 class Spool:
     """The spool in `root`, for one process alone."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
         self._root = root
-        self._tmp = root / "tmp"
         self._queue = root / "queue"
         self._corrupt = root / "corrupt"
+        self._segment_bytes = segment_bytes
+        self._emptied_bytes = segment_bytes // 4
+        self._segments: dict[int, _Segment] = {}
+        self._places: dict[str, int] = {}
+        self._bytes_waiting = 0
+        self._sizes: dict[str, int] = {}
+        self._fd: int | None = None
         self._lock: int | None = None
         self._next_number = 0
         self._reserved = 0
 
     def open(self) -> None:
-        """Make the directories where they lack, take the lock and discard what was never acknowledged.
+        """Make the directories where they lack, and take the lock.
 
         Raises: SmtpError if another process has the spool or it cannot be written.
         """
         try:
-            for directory in (self._tmp, self._queue, self._corrupt):
+            for directory in (self._queue, self._corrupt):
                 make_directory(directory)
             self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -66,106 +89,252 @@ class Spool:
             except BlockingIOError:
                 self.close()
                 raise SmtpError(f"{self._root}: another process serves this spool") from None
-            for leftover in self._tmp.iterdir():
-                leftover.unlink()
             self._reserved = self._next_number = self._read_number()
         except OSError as error:
             raise SmtpError(f"{self._root}: the spool cannot be used: {error.strerror}") from error
 
     def close(self) -> None:
         """Give the lock back."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        for fd in (self._fd, self._lock):
+            if fd is not None:
+                os.close(fd)
+        self._fd = self._lock = None
 
     def load(self) -> Iterator[QueuedMessage | Path]:
-        """Yield what an earlier process left: each message, or the place where a corrupt file now lies."""
-        for path in sorted(self._queue.iterdir()):
-            try:
-                data = path.read_bytes()
-                message, length = read_message(data)
-                if message.id != path.name:
-                    raise CorruptMessage(f"the header says that its id is {message.id!r}")
-            except CorruptMessage as error:
-                yield self._set_aside(path, str(error))
-                continue
-            if length < len(data):
-                # Cut off by a crash; the next line must not be appended to its stump.
-                os.truncate(path, length)
-            if message.recipients:
-                yield message
-            else:
+        """Yield what an earlier process left: each message, or the place where a copy of damage now lies."""
+        waiting: dict[str, QueuedMessage] = {}
+        paths = sorted(self._queue.iterdir())
+        for path in paths:
+            name = _NAME.fullmatch(path.name)
+            if not name:
+                yield self._set_aside(path.name, path.read_bytes(), "no segment of a spool")
                 path.unlink()
+                continue
+            number = int(name[1])
+            segment = self._segments[number] = _Segment(path, record.mark(name[2]))
+            with path.open("rb") as file:
+                for found in record.read(file, segment.mark):
+                    if isinstance(found, Damage) and found.cut and path == paths[-1]:
+                        # Nobody was told that it is there, and the next record must not come behind a stump.
+                        os.truncate(path, found.offset)
+                        break
+                    segment.size = found.offset + found.length
+                    if isinstance(found, Damage):
+                        yield self._damaged(segment, found)
+                        continue
+                    _apply(found, waiting)
+                    if isinstance(found.entry, QueuedMessage):
+                        self._places[found.entry.id] = (number << _OFFSET_BITS) | found.offset
+        self._places = {queue_id: self._places[queue_id] for queue_id in waiting}
+        for queue_id, place in self._places.items():
+            self._segments[place >> _OFFSET_BITS].waiting += 1
+            self._bytes_waiting += waiting[queue_id].size
+            self._sizes[queue_id] = waiting[queue_id].size
+        yield from waiting.values()
 
     def next_number(self) -> int:
         """Return a number that no other call has returned, not even before a restart.
 
-        Raises: SpoolUnavailable.
+        It is written only if `reserved` says so. Raises: SpoolUnavailable.
         """
-        if self._next_number >= self._reserved:
+        if self.reserved == 0:
+            number = str(self._next_number + _BLOCK).encode()
             with _unavailable():
-                self._write(self._root, "next-id", str(self._next_number + _BLOCK).encode())
+                self._replace(self._root / "next-id", number)
             self._reserved = self._next_number + _BLOCK
         self._next_number += 1
         return self._next_number - 1
 
-    def write(self, message: QueuedMessage, content: bytes) -> None:
-        """Put the message on disk: when this returns, it survives any crash.
+    @property
+    def reserved(self) -> int:
+        """How many numbers can be had without a write."""
+        return self._reserved - self._next_number
 
-        Raises: SpoolUnavailable; then nothing of it is left.
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Put all the entries on disk: when this returns, they survive any crash.
+
+        Raises: SpoolUnavailable; then none of them is there.
+        """
+        try:
+            self._write(entries)
+        except OSError as error:
+            for entry in entries:
+                if isinstance(entry, Noted):
+                    # If it is done it is done, noted or not: where nothing else waits its segment may go,
+                    # which notes it as well, and makes room.
+                    self._count(entry, 0)
+            raise SpoolUnavailable(f"the spool cannot be written: {error.strerror}") from error
+        finally:
+            self._tidy()
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        number, segment, fd = self._latest()
+        data = [record.encode(entry, segment.mark) for entry in entries]
+        if any(isinstance(entry, Arrived) for entry in entries):
+            _check_room(fd, sum(map(len, data)))
+        self._append(segment, fd, b"".join(data))
+        for entry, written in zip(entries, data, strict=True):
+            self._count(entry, (number << _OFFSET_BITS) | segment.size)
+            segment.size += len(written)
+
+    def content(self, queue_id: str) -> bytes:
+        """Return the content of a message that waits, as it is to be sent.
+
+        Raises: SpoolUnavailable, CorruptContent.
         """
         with _unavailable():
-            self._write(self._queue, message.id, header_line(message, content), content)
-
-    def append(self, message_id: str, progress: list[Progress]) -> None:
-        """Record what happened to recipients of a message: when this returns, it survives any crash.
-
-        Raises: SpoolUnavailable; then nothing of it is recorded.
-        """
-        with _unavailable():
-            fd = os.open(self._queue / message_id, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            try:
-                before = os.fstat(fd).st_size
+            while True:
+                place = self._places.get(queue_id)
+                if place is None:
+                    raise SpoolUnavailable(f"message {queue_id} is not in the spool any more")
                 try:
-                    write_all(fd, b"".join(map(journal_line, progress)))
-                    os.fdatasync(fd)
-                except OSError:
-                    os.ftruncate(fd, before)
-                    raise
-            finally:
-                os.close(fd)
+                    return self._read(queue_id, place)
+                except FileNotFoundError:
+                    # It has been moved meanwhile, and its segment is gone; or it has not, and there is none.
+                    if self._places.get(queue_id) == place:
+                        raise
 
-    def remove(self, message_id: str) -> None:
-        """Forget a message that has no recipient left."""
-        with _unavailable(), suppress(FileNotFoundError):
-            (self._queue / message_id).unlink()
-
-    def content(self, message_id: str) -> bytes:
-        """Return the content of a message, as it is to be sent.
+    def set_aside(self, queue_id: str, reason: str) -> Path:
+        """Keep a copy of a message that does not read, with the reason; return where.
 
         Raises: SpoolUnavailable.
         """
-        with _unavailable(), (self._queue / message_id).open("rb") as file:
-            return file.read(content_size(file.readline()))
+        place, size = self._places.get(queue_id), self._sizes.get(queue_id)
+        segment = self._segments.get(place >> _OFFSET_BITS) if place is not None else None
+        if place is None or segment is None:
+            raise SpoolUnavailable(f"message {queue_id} is not in the spool any more")
+        with _unavailable(), segment.path.open("rb") as file:
+            file.seek(place & _OFFSET)
+            line = file.readline()
+            return self._set_aside(queue_id, line + file.read(size), reason)
 
-    def _write(self, directory: Path, name: str, *parts: bytes) -> None:
-        """Make `directory/name` hold `parts`, wholly or not at all."""
-        temporary = self._tmp / name
+    def surplus(self) -> list[str]:
+        """Return the messages that keep the first segment, if the segments hold much that does not wait."""
+        first = next(iter(self._segments), 0)
+        whole = sum(segment.size for segment in list(self._segments.values()))
+        if len(self._segments) < 2 or whole < 2 * self._bytes_waiting + 2 * self._segment_bytes:
+            return []
+        return [queue_id for queue_id, place in list(self._places.items()) if place >> _OFFSET_BITS == first]
+
+    # The segments
+
+    def _latest(self) -> tuple[int, _Segment, int]:
+        """Return the segment to append to, and its descriptor."""
+        number = next(reversed(self._segments), 0)
+        segment = self._segments.get(number)
+        if segment and segment.size < self._segment_bytes:
+            if self._fd is None:
+                self._fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
+            return number, segment, self._fd
+        number, nonce = number + 1, secrets.token_hex(8)
+        segment = _Segment(self._queue / f"{number:08d}.{nonce}", record.mark(nonce))
+        fd = os.open(segment.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            write_file(temporary, *parts)
-            os.rename(temporary, directory / name)
+            sync_directory(self._queue)
+        except OSError:
+            with suppress(OSError):
+                segment.path.unlink()
+            os.close(fd)
+            raise
+        full, self._fd = self._fd, fd
+        self._segments[number] = segment
+        if full is not None:
+            with suppress(OSError):  # All that it holds has been synced.
+                os.close(full)
+        return number, segment, fd
+
+    def _append(self, segment: _Segment, fd: int, data: bytes) -> None:
+        try:
+            os.lseek(fd, segment.size, os.SEEK_SET)
+            write_all(fd, data)
+            os.fdatasync(fd)
+        except OSError:
+            # The clients will be told that it is not there, and come again: so it must not be found later.
+            with suppress(OSError):
+                os.ftruncate(fd, segment.size)
+                os.fdatasync(fd)
+            raise
+
+    def _count(self, entry: Entry, place: int) -> None:
+        """Keep account of where what waits lies."""
+        if isinstance(entry, Held) or (isinstance(entry, Noted) and not entry.last):
+            return
+        queue_id = entry.message.id if isinstance(entry, Arrived) else entry.id
+        before = self._places.pop(queue_id, None)
+        if before is not None:
+            self._segments[before >> _OFFSET_BITS].waiting -= 1
+            self._bytes_waiting -= self._sizes.pop(queue_id)
+        if isinstance(entry, Arrived):
+            self._places[queue_id] = place
+            self._segments[place >> _OFFSET_BITS].waiting += 1
+            self._bytes_waiting += entry.message.size
+            self._sizes[queue_id] = entry.message.size
+
+    def _tidy(self) -> None:
+        """Remove the first segments, as far as nothing that waits lies in them; empty the last one.
+
+        File systems keep the order of such changes, so no sync is needed: what is back after a crash of the
+        machine is back with all that followed it.
+        """
+        with suppress(OSError):
+            for number, segment in list(self._segments.items())[:-1]:
+                if segment.waiting:
+                    return
+                segment.path.unlink()
+                del self._segments[number]
+            last = next(iter(self._segments.values()), None)
+            if last and not last.waiting and last.size >= self._emptied_bytes and self._fd is not None:
+                os.ftruncate(self._fd, 0)
+                last.size = 0
+
+    def _read(self, queue_id: str, place: int) -> bytes:
+        segment, offset = self._segments.get(place >> _OFFSET_BITS), place & _OFFSET
+        if segment is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            length = _LINE_GUESS + self._sizes.get(queue_id, 0)
+            while True:
+                data = os.pread(fd, length, offset)
+                try:
+                    content = record.content_of(data, segment.mark)
+                except BadValues as error:
+                    raise CorruptContent(str(error)) from error
+                if content is not None:
+                    return content
+                if len(data) < length:
+                    raise CorruptContent("the content is cut off")
+                length *= 2
+        finally:
+            os.close(fd)
+
+    # What does not read
+
+    def _damaged(self, segment: _Segment, damage: Damage) -> Path:
+        with segment.path.open("rb") as file:
+            file.seek(damage.offset)
+            data = file.read(damage.length)
+        return self._set_aside(f"{segment.path.name}+{damage.offset}", data, damage.reason)
+
+    def _set_aside(self, name: str, data: bytes, reason: str) -> Path:
+        place = self._corrupt / name
+        with suppress(OSError):  # A full disk must not keep the server from starting.
+            place.write_bytes(data)
+            place.with_name(f"{name}.reason").write_text(reason + "\n", encoding="utf-8")
+        return place
+
+    # Numbers
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        temporary = path.with_suffix(".new")
+        try:
+            write_file(temporary, data)
+            os.rename(temporary, path)
         except OSError:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        try:
-            sync_directory(directory)
-        except OSError:
-            # It is not known whether the name is on disk. The client will be told that it is not, and
-            # will come again: so it must not be found here later.
-            with suppress(OSError):
-                (directory / name).unlink()
-            raise
+        sync_directory(path.parent)
 
     def _read_number(self) -> int:
         try:
@@ -173,23 +342,75 @@ class Spool:
         except (FileNotFoundError, ValueError):
             return 0
 
-    def _set_aside(self, path: Path, reason: str) -> Path:
-        place = self._corrupt / path.name
-        os.replace(path, place)
-        with suppress(OSError):  # A full disk must not keep the server from starting.
-            place.with_name(f"{place.name}.reason").write_text(reason + "\n", encoding="utf-8")
-        return place
+
+class CorruptContent(SmtpError):
+    """The content of a message is not what was accepted; it must not be sent."""
 
 
 def peek(root: Path) -> list[QueuedMessage]:
-    """Return what waits in a spool that another process serves, in order of arrival; takes no lock."""
-    found = []
-    for path in (root / "queue").glob("*"):
-        # A message may leave between the listing and the reading; a corrupt one is its server's business.
-        with suppress(FileNotFoundError, CorruptMessage):
-            message, _ = read_message(path.read_bytes())
-            found.append(message)
-    return sorted(found, key=lambda message: (message.arrival, message.id))
+    """Return what waits in a spool that another process may serve, in order of arrival; takes no lock."""
+    waiting: dict[str, QueuedMessage] = {}
+    before: list[Path] | None = None
+    # A segment may go while it is read: what it held lies in a later one then, or is gone.
+    while before != (paths := sorted((root / "queue").glob("*.*"))):
+        before, waiting = paths, {}
+        for path in paths:
+            name = _NAME.fullmatch(path.name)
+            with suppress(FileNotFoundError):
+                if name:
+                    with path.open("rb") as file:
+                        for found in record.read(file, record.mark(name[2])):
+                            if isinstance(found, Found):
+                                _apply(found, waiting)
+    return sorted(waiting.values(), key=lambda message: (message.arrival, message.id))
+
+
+def peek_content(root: Path, queue_id: str) -> bytes | None:
+    """Return the content of a message in a spool that another process may serve, None if there is none."""
+    content = None
+    for path in sorted((root / "queue").glob("*.*")):
+        name = _NAME.fullmatch(path.name)
+        with suppress(FileNotFoundError, BadValues):
+            if not name:
+                continue
+            mark = record.mark(name[2])
+            with path.open("rb") as file:
+                places = [
+                    found
+                    for found in record.read(file, mark)
+                    if isinstance(found, Found)
+                    and isinstance(found.entry, QueuedMessage)
+                    and found.entry.id == queue_id
+                ]
+                for found in places:
+                    file.seek(found.offset)
+                    content = record.content_of(file.read(found.length), mark)
+    return content
+
+
+def _apply(found: Found, waiting: dict[str, QueuedMessage]) -> None:
+    """Change what waits as a record says."""
+    entry = found.entry
+    if isinstance(entry, QueuedMessage):
+        waiting[entry.id] = entry
+    elif entry.id in waiting:
+        if isinstance(entry, Held):
+            waiting[entry.id] = replace(waiting[entry.id], held=entry.hold)
+        elif isinstance(entry, Gone):
+            del waiting[entry.id]
+        else:
+            for step in entry.steps:
+                waiting[entry.id] = waiting[entry.id].after(step)
+            if not waiting[entry.id].recipients:
+                del waiting[entry.id]
+
+
+def _check_room(fd: int, wanted: int) -> None:
+    """Refuse what would fill the disk: of a small one an eighth is left free."""
+    disk = os.fstatvfs(fd)
+    keep = min(_FREE_BYTES, disk.f_blocks * disk.f_frsize // 8)
+    if disk.f_bavail * disk.f_frsize < wanted + keep:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager

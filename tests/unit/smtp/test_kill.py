@@ -15,6 +15,7 @@ from services.smtp.address import parse_address
 from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
 from services.smtp.config import Domain, User
 from services.smtp.envelope import Envelope
+from services.smtp.spool import peek
 from services.smtp.trace import field
 from tests.unit.smtp.running import config, free_port, running
 
@@ -118,7 +119,7 @@ def test_no_acknowledged_message_is_lost(tmp_path: Path) -> None:
                 await asyncio.gather(reading, sending)
             process = await start(path, port)
             reading = asyncio.create_task(process.communicate())
-            while list((tmp_path / "spool/queue").iterdir()):  # noqa: ASYNC110  (another process's directory)
+            while peek(tmp_path / "spool"):  # noqa: ASYNC110  (another process's spool)
                 await asyncio.sleep(0.05)
             process.terminate()
             await reading

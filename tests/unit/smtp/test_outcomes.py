@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import email
+import errno
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from services.smtp import spool
 from services.smtp.address import parse_address
 from services.smtp.envelope import Envelope, Wishes
-from services.smtp.errors import SpoolUnavailable
 from services.smtp.message import QueuedMessage
 from services.smtp.outcomes import Ledger, Outcome
 from services.smtp.policy import Mailbox
@@ -268,7 +270,7 @@ def test_no_room_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """What cannot be reported stays in the queue until it can; only what was relayed is not sent again."""
 
     def full(*_: object) -> None:
-        raise SpoolUnavailable("no room")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async def steps(desk: Desk) -> None:
         failed = await desk.take_in("bob")
@@ -277,7 +279,7 @@ def test_no_room_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         delayed = await desk.take_in("erik")
         desk.now += 5 * HOUR
         with monkeypatch.context() as patch:
-            patch.setattr(Spool, "write", full)
+            patch.setattr(spool, "_check_room", full)
             await desk.attempt(failed, NO)
             await desk.file(filed)
             await desk.attempt(relayed, OK)

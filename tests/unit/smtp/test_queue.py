@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from services.smtp.envelope import Envelope
 from services.smtp.errors import SpoolUnavailable
 from services.smtp.message import Progress, QueuedMessage
 from services.smtp.queue import Queue
-from services.smtp.spool import Spool
+from services.smtp.record import Arrived, Entry
+from services.smtp.spool import Spool, peek
 from services.smtp.streams import Streams
 
 
@@ -129,6 +130,7 @@ def test_a_client_that_hangs_up(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with opened(tmp_path) as queue:
+            await queue.remove([(await put(queue, "dave@example.org")).id])
             committing = asyncio.create_task(put(queue))
             await asyncio.sleep(0)
             committing.cancel()
@@ -144,17 +146,10 @@ class Unsteady(Spool):
 
     broken = False
 
-    def append(self, message_id: str, progress: list[Progress]) -> None:
-        self._check()
-        super().append(message_id, progress)
-
-    def remove(self, message_id: str) -> None:
-        self._check()
-        super().remove(message_id)
-
-    def _check(self) -> None:
+    def write(self, entries: Sequence[Entry]) -> None:
         if self.broken:
             raise SpoolUnavailable("the spool cannot be written: No space left on device")
+        super().write(entries)
 
 
 @pytest.mark.parametrize("done", [1, 2])
@@ -188,32 +183,19 @@ def test_a_finished_message_leaves(tmp_path: Path) -> None:
             await queue.record(message.id, [Progress(recipient="bob@example.org", fate="delivered")])
             queue.release(message.id)
             assert len(queue) == 0
-            assert not list((tmp_path / "queue").iterdir())
+            assert peek(tmp_path) == []
 
     asyncio.run(main())
 
 
 def test_two_hops_that_end_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A record that reaches the disk after the one that closed the message finds it gone, and rests."""
+    """What two hops of a message come to at the same time is written in order, and the message is gone."""
     addresses = ["bob@example.org", "dave@example.org"]
-
-    class Slow(Spool):
-        """The first record waits until the message has been removed."""
-
-        removed = threading.Event()
-
-        def append(self, message_id: str, progress: list[Progress]) -> None:
-            self.removed.wait(10)
-            super().append(message_id, progress)
-
-        def remove(self, message_id: str) -> None:
-            super().remove(message_id)
-            self.removed.set()
 
     async def main() -> None:
         problems: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-        async with opened(tmp_path, spool=Slow(tmp_path)) as queue:
+        async with opened(tmp_path) as queue:
             message = await put(queue, *addresses)
             done = [Progress(recipient=address, fate="relayed", reply="250 ok") for address in addresses]
             await asyncio.gather(*(queue.record(message.id, [step]) for step in done))
@@ -223,3 +205,134 @@ def test_two_hops_that_end_together(tmp_path: Path, caplog: pytest.LogCaptureFix
 
     asyncio.run(main())
     assert not caplog.records
+    assert peek(tmp_path) == []
+
+
+def test_a_message_that_does_not_fit_takes_no_other_with_it(tmp_path: Path) -> None:
+    """Of a batch that fails each entry is tried alone: only those fail that cannot be written."""
+
+    class Tight(Spool):
+        def write(self, entries: Sequence[Entry]) -> None:
+            if any(isinstance(entry, Arrived) and len(entry.content) > 1000 for entry in entries):
+                raise SpoolUnavailable("full")
+            super().write(entries)
+
+    async def put_sized(queue: Queue, size: int) -> None:
+        envelope = Envelope(sender=None, recipients=(parse_address("bob@example.org"),))
+        await queue.commit(envelope, lambda *_: b"x" * size)
+
+    async def main() -> None:
+        async with opened(tmp_path, spool=Tight(tmp_path)) as queue:
+            await put(queue)
+            results = await asyncio.gather(
+                *(put_sized(queue, size) for size in (10, 2000, 20)), return_exceptions=True
+            )
+            assert [isinstance(result, SpoolUnavailable) for result in results] == [False, True, False]
+            assert len(queue) == 3
+
+    asyncio.run(main())
+
+
+def test_commits_share_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred messages at once cost a few syncs; none is acknowledged before its own."""
+    syncs = 0
+    real = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        real(fd)
+
+    async def main() -> None:
+        async with opened(tmp_path) as queue:
+            await put(queue)
+            monkeypatch.setattr(os, "fdatasync", fdatasync)
+            await asyncio.gather(*(put(queue) for _ in range(100)))
+
+    asyncio.run(main())
+    assert 1 <= syncs <= 3
+    assert len(peek(tmp_path)) == 101
+
+
+def test_held_messages_wait(tmp_path: Path) -> None:
+    """What is held is not handed out, not after a restart either, until it is released: then at once."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as queue:
+            held, other = await put(queue), await put(queue)
+            assert await queue.hold([held.id, "NONE"], hold=True) == [held.id]
+            assert (await queue.take()).id == other.id
+        async with opened(tmp_path) as queue:
+            assert {message.id: message.held for message in queue.messages()} == {
+                held.id: True,
+                other.id: False,
+            }
+            assert (await queue.take()).id == other.id
+            taking = asyncio.create_task(queue.take())
+            await asyncio.sleep(0.01)
+            assert not taking.done()
+            assert await queue.hold([held.id], hold=False) == [held.id]
+            assert (await asyncio.wait_for(taking, 5)).id == held.id
+
+    asyncio.run(main())
+
+
+def test_removed_messages_are_gone(tmp_path: Path) -> None:
+    """What is removed is told with its recipients, and is nowhere; an attempt under way ends quietly."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as queue:
+            first = await put(queue, "bob@example.org", "dave@example.org")
+            assert (await queue.take()).id == first.id
+            second = await put(queue)
+            (removed,) = await queue.remove([first.id, "NONE"])
+            assert [recipient.address for recipient in removed.recipients] == [
+                "bob@example.org",
+                "dave@example.org",
+            ]
+            await queue.record(first.id, [Progress(recipient="bob@example.org", fate="relayed")])
+            queue.release(first.id)
+            assert [message.id for message in queue.messages()] == [second.id]
+        assert [message.id for message in peek(tmp_path)] == [second.id]
+
+    asyncio.run(main())
+
+
+def test_corrupt_content_is_set_aside_and_told(tmp_path: Path) -> None:
+    """A message that is not as it was accepted is never handed out for sending; the others are."""
+    told: list[tuple[str, str, Path]] = []
+
+    async def main() -> None:
+        spool = Spool(tmp_path)
+        streams = Streams(seed=1, host="mx", role="mta")
+        queue = Queue(spool, streams=streams, clock=Clock(), set_aside=lambda *what: told.append(what))
+        await queue.open()
+        first, second = await put(queue), await put(queue)
+        (path,) = (tmp_path / "queue").iterdir()
+        whole = f"{first.id} 1000.0".encode()
+        path.write_bytes(path.read_bytes().replace(whole, whole.lower()))
+        with pytest.raises(SpoolUnavailable, match="set aside"):
+            await queue.content(first.id)
+        assert await queue.content(second.id)
+        assert [message.id for message in queue.messages()] == [second.id]
+        await queue.close()
+        assert [(queue_id, place.name) for queue_id, _, place in told] == [(first.id, first.id)]
+        assert [message.id for message in peek(tmp_path)] == [second.id]
+
+    asyncio.run(main())
+
+
+def test_an_old_message_does_not_keep_the_disk_full(tmp_path: Path) -> None:
+    """While a message waits for long, the many that pass it do not fill the disk; it comes through whole."""
+
+    async def main() -> None:
+        async with opened(tmp_path, spool=Spool(tmp_path, segment_bytes=4000)) as queue:
+            old = await put(queue)
+            for _ in range(200):
+                message = await put(queue)
+                await queue.record(message.id, [Progress(recipient="bob@example.org", fate="relayed")])
+            assert await queue.content(old.id) == f"{old.id} 1000.0\r\n".encode()
+        assert sum(path.stat().st_size for path in (tmp_path / "queue").iterdir()) < 25_000
+        assert [message.id for message in peek(tmp_path)] == [old.id]
+
+    asyncio.run(main())

@@ -15,6 +15,7 @@ import pytest
 
 from services.smtp.config import Domain, TlsConfig
 from services.smtp.mua import client_context
+from services.smtp.spool import peek
 from tests.unit.smtp.running import ALICE, Events, config, free_port, play, running
 
 EHLO = """
@@ -253,7 +254,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         configuration = config(tmp_path, size_limit=100_000)
         async with running(configuration) as events:
             await play(configuration.smtp_port, EHLO + DATA + message + "S: 452 4.3.1 *")
-            assert not list((tmp_path / "spool/tmp").iterdir())
+            assert peek(tmp_path / "spool") == []
             full = False
             await play(configuration.smtp_port, EHLO + DATA + message + "S: 250 2.0.0 *")
             await events.wait("delivered")
