@@ -100,6 +100,7 @@ class Cache:
             self._failures = {key: until for key, until in self._failures.items() if until > now}
         if len(self._failures) < _MAX_FAILURES:
             self._failures[name, rtype] = now + _FAILURE_TTL
+            self.changed(name)
 
     def rrset(self, name: Name, rtype: int, rank: Rank) -> RRset | None:
         """Return the RRset if it is known at this rank or above; its TTL is what is left."""

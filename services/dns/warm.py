@@ -141,9 +141,8 @@ class Warm:
         if cut is None or not places or len(places) != len(ends):
             return None
         ttls = tuple((at, ends) for at, (ends, _) in zip(places, ends, strict=True))
-        found = _Reply(cut, ttls, frozenset([owner for _, owner in ends] + [name]))
-        before = found.body
-        if not found.count_down(self._clock()) or found.body != before:
+        found = _Reply(cut, ttls, frozenset(owner for _, owner in ends))
+        if not found.count_down(self._clock()):
             return None
         self._keep(question, found)
         return found
