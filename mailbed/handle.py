@@ -78,10 +78,14 @@ class Handle:
         to: str | Sequence[str],
         sender: str | None = None,
         host: str | None = None,
+        via: Sequence[str] = (),
+        percent: bool = False,
     ) -> SentMessage:
         """Submit a message on its sender's host and return a handle on it; line ends become CRLF.
 
         A path is read, a text is encoded as UTF-8. Without `sender` it is the MUA's user on `host`.
+        With `via` it is not submitted: `host` hands it to the first of these hosts on port 25, in any name;
+        the recipients' paths name the others, by source routes (RFC 821) or the `percent` hack.
         Raises: UsageError, SendFailed with the server's reply.
         """
         recipients = [to] if isinstance(to, str) else list(to)
@@ -92,7 +96,13 @@ class Handle:
             file.write(content)
             file.flush()
             answer = self._client().call(
-                "send", [file.fileno()], sender=sender, recipients=recipients, host=host
+                "send",
+                [file.fileno()],
+                sender=sender,
+                recipients=recipients,
+                host=host,
+                via=list(via),
+                percent=percent,
             )
         return SentMessage(
             lab=self,

@@ -24,7 +24,7 @@ from mailbed.mailprogram import MailProgram
 from mailbed.processes import Zygote
 from mailbed.tracking import FINAL, Outcome, Tracker
 from topologies.namespaces import Namespace
-from topologies.plan import MailClient, Plan
+from topologies.plan import Command, MailClient, MailServer, Plan, Role
 
 MOVES = ("relayed", *FINAL)
 """The kinds of events that can settle what becomes of a recipient."""
@@ -101,9 +101,22 @@ class Outbox:
         known = ", ".join(role.user for _, role in clients)
         raise UsageError(f"nobody in {self._plan.name} sends mail as {sender}: there are {known}")
 
-    async def send(self, message: int, sender: str, recipients: Sequence[str], host: str | None) -> Sent:
-        """Submit the message in the open file `message`. Raises: UsageError, SendFailed."""
+    async def send(
+        self,
+        message: int,
+        sender: str,
+        recipients: Sequence[str],
+        host: str | None,
+        *,
+        via: Sequence[str] = (),
+        percent: bool = False,
+    ) -> Sent:
+        """Submit the message in the open file `message`, or hand it to the first host of `via`.
+
+        Raises: UsageError, SendFailed.
+        """
         name, client = self.client_of(sender, host)
+        names = self._names_in_dns(via)
         number = next(self._numbers)
         outbox = self._run / "hosts" / name / "outbox"
         outbox.mkdir(parents=True, exist_ok=True)
@@ -114,6 +127,8 @@ class Outbox:
             "message": str(path),
             "sender": sender,
             "recipients": list(recipients),
+            "via": names,
+            "percent": percent,
         }
         path.with_suffix(".toml").write_text(tomli_w.dumps(envelope), encoding="utf-8")
         started = time.time()
@@ -124,7 +139,7 @@ class Outbox:
             number=number,
             sender=sender,
             recipients=tuple(recipients),
-            place=(client.server, str(answer["id"])),
+            place=(via[0] if via else client.server, str(answer["id"])),
             reply=str(answer["reply"]),
             refused=dict(answer["refused"]),
             started=started,
@@ -132,6 +147,15 @@ class Outbox:
         )
         self.sent[number] = sent
         return sent
+
+    def _names_in_dns(self, via: Sequence[str]) -> list[str]:
+        servers = {host.name: host.fqdn for host, role in self._plan.roles() if takes_mail(role)}
+        for name in via:
+            if name not in servers:
+                raise UsageError(
+                    f"{name} is no mail server of {self._plan.name}: there are {', '.join(servers)}"
+                )
+        return [servers[name] for name in via]
 
     async def wait(self, number: int, timeout_s: float) -> dict[str, Outcome]:
         """Return each recipient's outcome once all are final, or what is known when the time is up."""
@@ -166,6 +190,11 @@ class Outbox:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._events.wait_for(settled)
+
+
+def takes_mail(role: Role) -> bool:
+    """A host with this role may take mail: a command may be a mail server."""
+    return isinstance(role, MailServer | Command)
 
 
 def _copy(source: int, path: Path) -> int:

@@ -2,8 +2,9 @@
 
 The job is a TOML file: `settings` (the host's mail-client.toml) and `envelopes`, a list of files, each of
 which has `number`, `message` (a file), `sender` and `recipients`. The messages are submitted one after the
-other over one session. What came of each is told by a notice that bears its number: `submitted` with the
-server's queue id, or `not-submitted` with its reply.
+other over one session; one that has `via` (names of hosts) is handed to the first of these instead, on port
+25 and without an account (injection). What came of each is told by a notice that bears its number:
+`submitted` with the server's queue id, or `not-submitted` with its reply.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from services.notices import Notices
 from services.smtp import mua
 from services.smtp.errors import BadAddress, SubmissionFailed
+from services.smtp.injection import Injection, inject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class Draft:
     message: Path
     sender: str
     recipients: tuple[str, ...]
+    via: tuple[str, ...] = ()
+    percent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,8 @@ def _draft(envelope: Path) -> Draft:
         message=Path(data["message"]),
         sender=data["sender"],
         recipients=tuple(data["recipients"]),
+        via=tuple(data.get("via", ())),
+        percent=data.get("percent", False),
     )
 
 
@@ -70,12 +76,17 @@ async def serve(job: Job, notices: Notices) -> None:
     """Submit the messages and tell what came of each."""
     async with mua.Outgoing(job.settings) as outgoing:
         for draft in job.drafts:
-            await _submit(outgoing, draft, notices)
+            await _submit(outgoing, draft, job.settings.hostname, notices)
 
 
-async def _submit(outgoing: mua.Outgoing, draft: Draft, notices: Notices) -> None:
+async def _submit(outgoing: mua.Outgoing, draft: Draft, hostname: str, notices: Notices) -> None:
+    content = draft.message.read_bytes()
     try:
-        receipt = await outgoing.submit(draft.message.read_bytes(), draft.sender, draft.recipients)
+        if draft.via:
+            injection = Injection(via=draft.via, percent=draft.percent, hostname=hostname)
+            receipt = await inject(injection, content, draft.sender, draft.recipients)
+        else:
+            receipt = await outgoing.submit(content, draft.sender, draft.recipients)
     except (SubmissionFailed, BadAddress) as error:
         notices.event("not-submitted", number=draft.number, reason=str(error))
         return

@@ -182,12 +182,23 @@ class Supervisor:
         return self._running().services.table()
 
     async def send(self, call: Call) -> object:
-        """Submit a message (one descriptor) from `sender` to `recipients`, by the MUA of `host` if named."""
+        """Submit a message (one descriptor) from `sender` to `recipients`, by the MUA of `host` if named.
+
+        With `via` (hosts) it is handed to the first of them on port 25, with `percent` in that notation.
+        """
         outbox = self._running().outbox
         (message,) = call.take_fds(1)
         try:
             host = call.params.get("host")
-            sent = await outbox.send(message, call.text("sender"), call.texts("recipients"), host)
+            via = call.texts("via") if call.params.get("via") else ()
+            sent = await outbox.send(
+                message,
+                call.text("sender"),
+                call.texts("recipients"),
+                host,
+                via=via,
+                percent=bool(call.params.get("percent")),
+            )
         finally:
             os.close(message)
         return {"number": sent.number, "place": sent.place, "reply": sent.reply, "refused": sent.refused}

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from captures.paths import same
+
 Place = tuple[str, str]
 """A host and a queue id there."""
 
@@ -60,7 +62,7 @@ class Tracker:
         """Take note of an event (mailbed.event/1); those that are not about a recipient change nothing."""
         if event["kind"] not in ("relayed", "deferred", *FINAL):
             return
-        key = (event["host"], str(event.get("id", "")), _same(str(event.get("recipient", ""))))
+        key = (event["host"], str(event.get("id", "")), same(str(event.get("recipient", ""))))
         known = self._last.get(key)
         if known is None or known["kind"] not in FINAL:
             self._last[key] = dict(event)
@@ -71,7 +73,7 @@ class Tracker:
         path: list[str] = [host]
         # A chain is never longer than the number of hops that a loop is stopped at.
         for _ in range(200):
-            event = self._last.get((host, queue_id, _same(recipient)))
+            event = self._last.get((host, queue_id, same(recipient)))
             if event is None:
                 return Outcome(recipient=recipient, state="pending", host=host, path=tuple(path))
             if event["kind"] != "relayed":
@@ -95,9 +97,3 @@ class Tracker:
             if host is not None:
                 return host, str(event.get("remote_id", ""))
         return str(event.get("next_host", "?")), str(event.get("remote_id", ""))
-
-
-def _same(address: str) -> str:
-    """The domain of an address compares without case, its local part does not (RFC 5321 §2.4)."""
-    local, at, domain = address.rpartition("@")
-    return f"{local}{at}{domain.lower()}"

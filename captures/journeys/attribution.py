@@ -19,10 +19,11 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
-from captures.journeys.linking import Linked, Transfer, canonical, everything
+from captures.journeys.linking import Linked, Transfer, everything
 from captures.journeys.questions import TOGETHER_NS, Questions
 from captures.journeys.routes import COLLEAGUE, UNKNOWN, Routes
 from captures.journeys.waiting import Waiting, last_before, under_way
+from captures.paths import same
 
 _GUESSED = (UNKNOWN, COLLEAGUE)
 
@@ -157,7 +158,7 @@ def _began(transfer: Transfer) -> int:
 
 
 def _sender(transfer: Transfer) -> str:
-    return canonical(transfer.transaction.sender) if transfer.transaction else ""
+    return same(transfer.transaction.sender) if transfer.transaction else ""
 
 
 def _same_envelope(root: Transfer, attempt: Transfer) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from captures.conversations import Endpoint
+from captures.paths import same
 from captures.smtp import Recipient, Reply, Session, Transaction, header_field, received_ids
 
 MAIL_PORTS = frozenset({25, 465, 587})
@@ -106,12 +107,6 @@ def negative(reply: Reply | None) -> bool:
     return reply is not None and reply.code >= 400
 
 
-def canonical(address: str) -> str:
-    """Return an address as it compares: its domain without case (RFC 5321 §2.4)."""
-    local, at, domain = address.rpartition("@")
-    return f"{local}{at}{domain.lower()}"
-
-
 def domain(address: str) -> str:
     """Return the domain of an address, in lower case; "" of the null reverse-path."""
     return address.rpartition("@")[2].lower()
@@ -153,7 +148,7 @@ def _transfers(sessions: Iterable[Session]) -> Iterator[Transfer]:
         for transaction in session.transactions:
             if _asks_only(session, transaction):
                 continue
-            recipients = {canonical(recipient.address): recipient for recipient in transaction.recipients}
+            recipients = {same(recipient.address): recipient for recipient in transaction.recipients}
             transfer = Transfer(session, transaction, _end(transaction), recipients)
             if transaction.content is not None:
                 transfer.message_id = header_field(transaction.content, "Message-ID") or ""

@@ -17,8 +17,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from captures.journeys.linking import Transfer, canonical
+from captures.journeys.linking import Transfer
 from captures.journeys.model import Journey, Notice
+from captures.paths import same
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(?:\r\n[ \t]+)?(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
 _NAMED_RECIPIENT = re.compile(
@@ -53,7 +54,7 @@ def with_notices(journeys: Sequence[Journey], roots: Sequence[Transfer]) -> list
         numbers = [number for message_id in report.message_ids for number in by_message[message_id]]
         for action, names in report.names.items():
             candidates = [result[number - 1] for number in numbers if number != notice.number]
-            named = [journey for journey in candidates if not names or canonical(journey.recipient) in names]
+            named = [journey for journey in candidates if not names or same(journey.recipient) in names]
             for subject in _subjects(named, root.client.host, action):
                 result[subject.number - 1] = _told(subject, Notice(journey=notice.number, action=action))
                 about = result[notice.number - 1]
@@ -78,7 +79,7 @@ def _subjects(candidates: Sequence[Journey], author: str, action: str) -> list[J
         for journey in candidates:
             fits = _may_have_failed if action == "failed" else _may_be_news
             if fits(journey, author, here=here) and action not in [told.action for told in journey.notices]:
-                found.setdefault(canonical(journey.recipient), journey)
+                found.setdefault(same(journey.recipient), journey)
     return list(found.values())
 
 
@@ -120,7 +121,7 @@ def _names(blocks: Iterable[bytes]) -> dict[str, frozenset[str]]:
 
 def _address(written: bytes) -> str:
     text = written.decode(errors="replace").strip("<> ")
-    return canonical(_EMBEDDED.sub(lambda found: _letter(int(found[1], 16)), text))
+    return same(_EMBEDDED.sub(lambda found: _letter(int(found[1], 16)), text))
 
 
 def _letter(point: int) -> str:

@@ -30,6 +30,7 @@ from captures.journeys.presence import Presence
 from captures.journeys.questions import Questions, leads_nowhere
 from captures.journeys.routes import LOOKED_UP_WITHIN_NS
 from captures.lookups import Lookup, read_lookups
+from captures.paths import mailbox
 from captures.pcapng import Reader
 from captures.smtp import Session, header_field, read_session
 from captures.tls import Secrets
@@ -108,7 +109,7 @@ class _Book:
             message_id=root.message_id or _given_message_id(root),
             subject=(header_field(content, "Subject") or "") if content else "",
             sender=sender,
-            recipient=root.recipients[recipient].address,
+            recipient=mailbox(root.recipients[recipient].address),
             size=len(content) if content else 0,
             hops=tuple(hops),
             end=end(hops, places),

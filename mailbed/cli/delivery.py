@@ -71,9 +71,17 @@ class Delivery:
 
 
 def deliver(
-    lab: Lab, letter: Letter, sender: str, recipients: Sequence[str], *, host: str | None, timeout_s: float
+    lab: Lab,
+    letter: Letter,
+    sender: str,
+    recipients: Sequence[str],
+    *,
+    host: str | None,
+    timeout_s: float,
+    via: Sequence[str] = (),
+    percent: bool = False,
 ) -> Delivery:
-    """Submit a message and return what came of it, at the latest after `timeout_s`."""
+    """Submit a message, or hand it to the first of `via`, and return what came of it in `timeout_s`."""
     started = time.time()
     envelope: dict[str, Any] = {
         "letter": letter,
@@ -82,7 +90,7 @@ def deliver(
         "started": started,
     }
     try:
-        sent = lab.send(letter.content, sender=sender, to=recipients, host=host)
+        sent = lab.send(letter.content, sender=sender, to=recipients, host=host, via=via, percent=percent)
     except SendFailed as error:
         return Delivery(**envelope, reason=str(error))
     return Delivery(

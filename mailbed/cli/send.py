@@ -10,11 +10,13 @@ from mailbed.cli import messages, output
 from mailbed.cli.delivery import deliver
 from mailbed.cli.options import Json, Recipients, RunningLab, Sender, Timeout
 from mailbed.cli.telling import tell_delivery, tell_gaps
+from mailbed.errors import UsageError
 
 EXAMPLES = (
     "mailbed send                                     a sample message",
     "mailbed send letter.eml --from alice@example.com --to bob@example.org",
     "mailbed send letter.eml --host alice --from ceo@example.com",
+    "mailbed send --host mallory --from ceo@example.com --to bob@example.org --via open-1,open-2",
     "python -m mailbed.sample --attachment 1000000 | mailbed send - --no-wait",
 )
 
@@ -37,6 +39,24 @@ def send(
             show_default=False,
         ),
     ] = None,
+    via: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--via",
+            metavar="HOSTS",
+            help="Not submitted, but handed to the first of these servers and relayed by the others: "
+            "open-1,open-2. HOST sends it, in the name of whoever is named by --from.",
+            show_default=False,
+        ),
+    ] = None,
+    percent: Annotated[
+        bool,
+        typer.Option(
+            "--percent",
+            help="With --via: bob%example.org@open-1, not an RFC 821 source route.",
+            show_default=False,
+        ),
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for what comes of it.")] = True,
     timeout: Timeout = 60.0,
     lab: RunningLab = None,
@@ -50,13 +70,25 @@ def send(
     """
     from mailbed.lab import Lab
 
+    servers = [name for names in via or () for name in names.split(",") if name]
+    if percent and not servers:
+        raise UsageError("--percent says how --via is written: name the servers with --via")
     letter = messages.read_message(file) if file is not None else None
     with Lab.attach(lab) as handle:
         author, readers = messages.envelope(handle.plan, sender, to, host)
         letter = letter or messages.sample(author, readers, handle.seed)
         with output.Progress() as progress:
             progress.show(f"waiting for what comes of {letter.name}")
-            delivery = deliver(handle, letter, author, readers, host=host, timeout_s=timeout if wait else 0.0)
+            delivery = deliver(
+                handle,
+                letter,
+                author,
+                readers,
+                host=host,
+                timeout_s=timeout if wait else 0.0,
+                via=servers,
+                percent=percent,
+            )
         if json:
             output.document({"lab": handle.name, **delivery.document(handle.run)})
         elif wait or delivery.reason:

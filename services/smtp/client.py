@@ -79,17 +79,9 @@ class ClientSession:
             connection = await connect(address, port, timeout_s=timeouts.connect_s)
         except OSError as error:
             raise Unreachable(Reply(451, "4.4.1", f"{address}: {reason(error)}")) from error
-        try:
-            offered = await handshake.greeted(connection, helo, timeout_s=timeouts.connect_s)
-        except Refusal as error:
-            await connection.close()
-            raise Unreachable(error.reply) from error
-        except Broken as error:
-            await connection.close()
-            reply = Reply(451, "4.4.1", f"{address}: {error}")
-            raise Unreachable(error.replies[-1] if error.replies else reply) from error
-        if tls is None or "starttls" not in offered:
-            return cls(connection, offered, timeouts)
+        session = await cls.greet(connection, address, helo=helo, timeouts=timeouts)
+        if tls is None or not session.offers("STARTTLS"):
+            return session
         try:
             offered = await handshake.secured(
                 connection, tls, server=address, helo=helo, timeout_s=timeouts.connect_s
@@ -97,6 +89,22 @@ class ClientSession:
         except (Broken, Refusal, OSError):
             await connection.close()
             return await cls.open(address, port, helo=helo, timeouts=timeouts)
+        return cls(connection, offered, timeouts)
+
+    @classmethod
+    async def greet(
+        cls, connection: Connection, server: str, *, helo: str, timeouts: Timeouts
+    ) -> ClientSession:
+        """Return the session over a connection, past EHLO. Raises: Unreachable; then it is closed."""
+        try:
+            offered = await handshake.greeted(connection, helo, timeout_s=timeouts.connect_s)
+        except Refusal as error:
+            await connection.close()
+            raise Unreachable(error.reply) from error
+        except Broken as error:
+            await connection.close()
+            reply = Reply(451, "4.4.1", f"{server}: {error}")
+            raise Unreachable(error.replies[-1] if error.replies else reply) from error
         return cls(connection, offered, timeouts)
 
     @property

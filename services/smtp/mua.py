@@ -108,19 +108,7 @@ class Outgoing:
             raise SubmissionFailed(
                 f"{self._config.server}:{self._config.port}: {reason(error)}", temporary=not _final(error)
             ) from error
-        return self._receipt(replies)
-
-    def _receipt(self, replies: Mapping[Address, Reply]) -> Receipt:
-        taken = [reply for reply in replies.values() if reply.positive]
-        refused = {str(address): str(reply) for address, reply in replies.items() if not reply.positive}
-        if not taken:
-            worst = next(iter(replies.values()))
-            raise SubmissionFailed(
-                f"{self._config.server} took no recipient: {worst}",
-                reply=str(worst),
-                temporary=not worst.permanent,
-            )
-        return Receipt(queue_id=taken[0].queue_id, reply=str(taken[0]), refused=refused)
+        return receipt(self._config.server, {str(to): reply for to, reply in replies.items()})
 
     async def _send(self, envelope: Envelope, content: bytes) -> dict[Address, Reply]:
         if self._session is not None and self._session.usable:
@@ -134,6 +122,21 @@ class Outgoing:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def receipt(server: str, replies: Mapping[str, Reply]) -> Receipt:
+    """Return the receipt that a server's replies to the recipients come to.
+
+    Raises: SubmissionFailed if it took none.
+    """
+    taken = [reply for reply in replies.values() if reply.positive]
+    if not taken:
+        worst = next(iter(replies.values()))
+        raise SubmissionFailed(
+            f"{server} took no recipient: {worst}", reply=str(worst), temporary=not worst.permanent
+        )
+    refused = {address: str(reply) for address, reply in replies.items() if not reply.positive}
+    return Receipt(queue_id=taken[0].queue_id, reply=str(taken[0]), refused=refused)
 
 
 def with_crlf(message: bytes) -> bytes:
@@ -159,7 +162,7 @@ def client_context(ca_file: Path, keylog: Path | None) -> ssl.SSLContext:
 
 async def _session(config: SubmissionConfig) -> ClientSession:
     context = client_context(config.ca_file, config.keylog)
-    sock = await _connected(config)
+    sock = await connected(config.server, config.port, config.timeout_s)
     connection = await connect_over(sock)
     try:
         offered = await _logged_in(config, connection, context, f"[{connection.local_address}]")
@@ -183,22 +186,20 @@ async def _logged_in(
     return offered
 
 
-async def _connected(config: SubmissionConfig) -> socket.socket:
-    """Return a socket that is connected to the first address of the server that answers."""
+async def connected(server: str, port: int, timeout_s: float) -> socket.socket:
+    """Return a socket that is connected to the first address of the server that answers. Raises: OSError."""
     loop = asyncio.get_running_loop()
     # The host's own resolv.conf and hosts file decide, as they do for any mail program.
     try:
-        found = await loop.getaddrinfo(
-            config.server, config.port, family=socket.AF_INET, type=socket.SOCK_STREAM
-        )
+        found = await loop.getaddrinfo(server, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise SubmissionFailed(f"{config.server}: not a host name") from error
+        raise SubmissionFailed(f"{server}: not a host name") from error
     last: OSError | None = None
     for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
         try:
-            await asyncio.wait_for(loop.sock_connect(sock, address), config.timeout_s)
+            await asyncio.wait_for(loop.sock_connect(sock, address), timeout_s)
         except OSError as error:
             sock.close()
             last = error
@@ -207,7 +208,7 @@ async def _connected(config: SubmissionConfig) -> socket.socket:
             sock.close()
             raise
         return sock
-    raise last or OSError(f"{config.server} has no IPv4 address")
+    raise last or OSError(f"{server} has no IPv4 address")
 
 
 def _final(error: BaseException) -> bool:

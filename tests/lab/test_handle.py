@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_a_refused_recipient_beside_a_good_one(lab: Lab) -> None:
     ],
 )
 def test_a_message_that_nobody_takes(
-    shared_lab: Lab, to: str, options: dict[str, str], error: type[Exception], says: str
+    shared_lab: Lab, to: str, options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     """A message that was not queued raises one line that says why, with the server's reply."""
     with pytest.raises(error) as caught:

@@ -1,0 +1,62 @@
+"""Mail through open relays, by chains that its sender chose, with a header that lies about it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mailbed import Lab
+from mailbed.errors import SendFailed, UsageError
+from scripts.experiments import spam_chain
+
+pytestmark = pytest.mark.topology("two-companies", time_scale=600)
+
+ROOT = Path(__file__).resolve().parents[2]
+TO_BOB = ("rcpt-mx1", "rcpt-filt", "rcpt-mda")
+
+
+@pytest.mark.parametrize("via", ["open-1", "open-2"])
+def test_the_true_origin(shared_lab: Lab, via: str) -> None:
+    """The message passes the relays in the chosen order; the journey begins where it did in truth."""
+    relays = via.split()
+    found = spam_chain.account(shared_lab, relays, forged=2)
+    assert found.state == "delivered"
+    assert found.true == ("mallory", *relays, *TO_BOB)
+    # The header says that it began with somebody in the company, who never had it.
+    assert found.header[:3] == ("corp-msa", "corp-hub", "corp-mta1")
+    assert found.forged == ("corp-msa", "corp-hub", "corp-mta1")
+    assert found.journey.sender == spam_chain.CHIEF
+    assert found.journey.recipient == spam_chain.BOB
+
+
+@pytest.mark.parametrize("host", ["isp-b1", "corp-mta1", "rcpt-mx1"])
+@pytest.mark.parametrize("percent", [False, True], ids=["source route", "percent hack"])
+def test_other_hosts_refuse(shared_lab: Lab, host: str, percent: bool) -> None:
+    """No other host relays for a stranger, however the path is written: 550 5.7.1."""
+    with pytest.raises(SendFailed, match=r"550 5\.7\.1"):
+        shared_lab.send(
+            "Subject: x\n\nx\n",
+            sender=spam_chain.CHIEF,
+            to="frank@lab.example.org",
+            host="mallory",
+            via=(host, "open-2"),
+            percent=percent,
+        )
+
+
+def test_a_relay_that_is_none(shared_lab: Lab) -> None:
+    """A chain names mail servers of the plan."""
+    with pytest.raises(UsageError, match="core1 is no mail server of two-companies: there are "):
+        shared_lab.send("Subject: x\n\nx\n", to=spam_chain.BOB, host="mallory", via=("core1",))
+
+
+def test_from_the_command_line(shared_lab: Lab) -> None:
+    """`mailbed send --via` tells the journey from the spammer on."""
+    argv = ["send", "--lab", shared_lab.name, "--host", "mallory", "--from", spam_chain.CHIEF]
+    argv += ["--to", spam_chain.BOB, "--via", "open-1"]
+    result = subprocess.run([ROOT / "scripts" / "mailbed", *argv], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    for step in ("mallory    → open-1", "open-1     → rcpt-mx1"):
+        assert step in result.stdout
