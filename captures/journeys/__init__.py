@@ -6,7 +6,7 @@ attribution, routes               whose an attempt was that shows no message
 questions, presence               which lookups lie behind a hop
 reading, hops, places, notices    hops, lookups, letters and the end of each journey
 model, document                   what is known of a journey, and its JSON (mailbed.journey/1)
-steps, text                       the same as an account in the letters A to G
+steps, rounds, text               the same as an account in the letters A to G
 """
 
 from __future__ import annotations

@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from captures.journeys.model import STEPS, End, Hop, Journey, Reached, Step
+from captures.journeys.rounds import in_line, worth_telling
 from captures.lookups import Lookup, Query
 
 __all__ = ["STEPS", "Line", "Told", "steps"]
-
-AT_ONCE_NS = 50_000_000
-"""Another server is tried at once, rather than later, if no more than that goes by."""
 
 Line = tuple[str, str]
 """Who or what, and what was said: `("a-root", "referral to org: …")`."""
@@ -44,10 +42,16 @@ class Told:
     about: Lookup | Hop | None = None
 
 
-def steps(journey: Journey, *, run: str = "") -> list[Told]:
-    """Return the account of a journey, in the order of its hops; the mailbox's file lies below `run`."""
+def steps(journey: Journey, *, run: str = "", thin: bool = False) -> list[Told]:
+    """Return the account of a journey, in the order of its hops; the mailbox's file lies below `run`.
+
+    With `thin`, of attempts that came to the same over and over the first and the last are told.
+    """
     told: list[Told] = []
-    for hop in journey.hops:
+    for hop, left_out in worth_telling(journey.hops) if thin else ((hop, 0) for hop in journey.hops):
+        if left_out:
+            text = f"tries {left_out} more time{'s' if left_out > 1 else ''}, with the same result"
+            told.append(Told(letter="D", time_ns=hop.began_ns, host=hop.client.host, text=text, good=False))
         told += _hop(hop)
         if hop is journey.handed_in:
             told.append(_accepted(hop))
@@ -56,7 +60,7 @@ def steps(journey: Journey, *, run: str = "") -> list[Told]:
 
 
 def _hop(hop: Hop) -> Iterator[Told]:
-    if hop.waited_ns is not None and not (hop.again and hop.waited_ns < AT_ONCE_NS):
+    if hop.waited_ns is not None and not in_line(hop):
         text = f"had it in its queue for {duration(hop.waited_ns)}{' more' if hop.again else ''}"
         yield Told(letter="D", time_ns=hop.began_ns, host=hop.client.host, text=text)
     for lookup in hop.lookups:

@@ -15,12 +15,13 @@ _INDENT = 17
 def lines(
     journey: Journey, *, brief: bool = False, run: str = "", letter: Style = str, bad: Style = str
 ) -> list[str]:
-    """Return the account, one string a line; `brief` leaves out what each server said.
+    """Return the account, one string a line; `brief` leaves out what each server said, and
+    attempts that came to the same as those before and after.
 
     The mailbox's file is told with the run directory `run` before it. `letter` and `bad` may mark a step's
     letter and what went wrong, as for a terminal.
     """
-    told = steps(journey, run=run)
+    told = steps(journey, run=run, thin=brief)
     width = max(len(step.host) for step in told)
     return [text for step in told for text in _step(step, journey.started_ns, width, brief, letter, bad)]
 

@@ -22,7 +22,8 @@ from typing import Final, Literal
 
 from captures.journeys.model import Hop, Journey, Place
 from captures.journeys.places import organisation
-from captures.journeys.steps import AT_ONCE_NS, duration
+from captures.journeys.rounds import in_line
+from captures.journeys.steps import duration
 from captures.lookups import Lookup, Query
 from captures.reports.levels import LEVELS, Levels
 from captures.reports.shapes import Column, Custody, Group, Kind, Ladder, Mark, Row, Side
@@ -126,7 +127,7 @@ class _Drawing:
     def _rows(self) -> Iterator[Row]:
         for number, hop in enumerate(self.journey.hops, 1):
             href = f"{self.anchor}-h{number}"
-            if hop.waited_ns is not None and not (hop.again and hop.waited_ns < AT_ONCE_NS):
+            if hop.waited_ns is not None and not in_line(hop):
                 yield self._queue(hop, hop.waited_ns)
             for index, lookup in enumerate(hop.lookups, 1):
                 yield self._lookup(hop, lookup, f"{href}-l{index}")

@@ -39,7 +39,9 @@ def journey(
         list[int] | None,
         typer.Option("--message", metavar="N", help="Only the journey of that number.", show_default=False),
     ] = None,
-    brief: Annotated[bool, typer.Option("--brief", help="Without what each server said.")] = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Without what servers said and repeated failures.")
+    ] = False,
     save: Annotated[
         bool,
         typer.Option(

@@ -185,3 +185,31 @@ def test_news_for_the_sender() -> None:
         "                           sender  warned that it is late (journey 7)",
         "                           sender  told of the delivery (journey 8)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "between"),
+    [
+        (1, []),
+        (2, []),
+        (3, ["tries 1 more time, with the same result"]),
+        (9, ["tries 7 more times, with the same result"]),
+    ],
+)
+def test_what_is_tried_over_and_over(rounds: int, between: list[str]) -> None:
+    """A brief account tells the first and the last of equal attempts, the full one all of them."""
+    wire = Wire()
+    wire.sends("alice", "corp-msa", port=587, content=message(), queued="Q1")
+    for _ in range(rounds):
+        wire.tick(1000)
+        wire.fails("corp-msa", "rcpt-mx1", "refused")
+        wire.fails("corp-msa", "rcpt-mx2", "refused")
+    wire.tick(1000)
+    wire.sends("corp-msa", "rcpt-mx1", content=message(("corp-msa", "Q1")), queued="Q2")
+    (journey,) = journeys(wire.sessions, wire.lookups)
+    full, brief = account(journey), account(journey, brief=True)
+    assert full.count("rcpt-mx1: no session") == full.count("rcpt-mx2: no session") == rounds
+    assert brief.count("rcpt-mx1: no session") == brief.count("rcpt-mx2: no session") == min(rounds, 2)
+    assert "with the same result" not in full
+    assert [line.partition("corp-msa  ")[2] for line in brief.splitlines() if " more time" in line] == between
+    assert brief.splitlines()[-1] == full.splitlines()[-1]
