@@ -1,4 +1,5 @@
 # What services.filters uses of pyspf 2.0.
+MAX_PTR: int
 MAX_VOID_LOOKUPS: int
 
 class TempError(Exception):
@@ -10,9 +11,15 @@ class PermError(Exception):
 class query:  # noqa: N801
     cache: dict[tuple[str, str], list[object]]
     void_lookups: int
+    A: str
+    cidrmax: int
+    i: str
     l: str
     o: str
     d: str
     def __init__(self, i: str, s: str, h: str, local: str | None = None, receiver: str | None = None) -> None: ...
+    def cidrmatch(self, ipaddrs: list[object], n: int) -> bool: ...
+    def dns_a(self, domainname: str, A: str = "A") -> list[object]: ...
+    def dns_ptr(self, i: str) -> list[str]: ...
     def set_default_explanation(self, exp: str) -> None: ...
     def check(self, spf: str | None = None) -> tuple[str, int, str]: ...

@@ -67,7 +67,8 @@ class HostResolver:
 
     async def _data(self, name: str, rtype: str) -> list[str]:
         try:
-            answer = await self._stub.query(name, rtype)
+            # A backslash that a sender's local part brings into a name is one, and no escape.
+            answer = await self._stub.query(name.replace("\\", r"\\"), rtype)
         except ResolutionFailed as error:
             raise LookupFailed(str(error)) from error
         return list(answer.data(rtype))

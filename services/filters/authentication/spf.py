@@ -3,6 +3,7 @@
 pyspf asks through the process-wide resolver of dnspython. Here its one method that asks DNS is replaced, so
 that each check has a resolver of its own; what that method does beside (names that cannot exist, a cache for
 the check, the limit on look-ups in vain) is done here as it is there. Aliases are followed by the resolver.
+And a name that an address points to is skipped if DNS does not answer for it, which pyspf takes for the end.
 """
 
 from __future__ import annotations
@@ -57,6 +58,23 @@ class Query(spf.query):
             if self.void_lookups > spf.MAX_VOID_LOOKUPS:
                 raise spf.PermError(f"Void lookup limit of {spf.MAX_VOID_LOOKUPS} exceeded")
         return result
+
+    def dns_ptr(self, i: str) -> list[str]:
+        """Return the names that an address points to; none where DNS fails (RFC 7208 §5.5)."""
+        try:
+            return [str(name) for name in super().dns_ptr(i)]
+        except spf.TempError:
+            return []
+
+    def validated_ptrs(self) -> list[str]:
+        """Return those of the client's names that lead back to its address (RFC 7208 §5.5)."""
+        return [name for name in self.dns_ptr(self.i)[: spf.MAX_PTR] if self._leads_back(name)]
+
+    def _leads_back(self, name: str) -> bool:
+        try:
+            return self.cidrmatch(self.dns_a(name, self.A), self.cidrmax)
+        except spf.TempError:
+            return False
 
 
 def check(resolver: Blocking, *, client: str, helo: str, sender: str, receiver: str = "") -> Result:
