@@ -1,9 +1,10 @@
 """The zones of one server, and the other servers of these zones.
 
 Theory of operation. A zone with `primaries` in the configuration is a copy of theirs (see `copies`); every
-other one is this server's own. SIGHUP has it load those of its files that have changed; a file with a mistake
-in it changes nothing. Whoever is among the `secondaries` of a zone is told of each change, and also when the
-server starts, unless it is `known` that they have that serial.
+other one is this server's own. SIGHUP has it load those of its files that have changed, in a thread: a large
+zone takes seconds, and meanwhile the old one is served. A file with a mistake in it changes nothing. Whoever
+is among the `secondaries` of a zone is told of each change, and also when the server starts, unless it is
+`known` that they have that serial.
 
 Whatever changes, the server gets a new `Zones`. What is no question about data comes here: requests for whole
 zones, and NOTIFY.
@@ -123,6 +124,7 @@ class Replication:
         )
         self._notifier = Notifier(stream(config.seed, config.host, "name-server", "notify", ""))
         self._to_tell = Event()
+        self._to_load = Event()
         self._sender: DatagramTransport | None = None
         self._tasks: list[Task[None]] = []
         self._own: dict[Name, _Own] = {}
@@ -142,6 +144,7 @@ class Replication:
         if self._config.secondaries:
             self._sender = await peering.open_sender(self._heard)
             self._tasks.append(loop.create_task(self._tell()))
+        self._tasks.append(loop.create_task(self._load()))
         self._tasks += [loop.create_task(copy.keep()) for copy in self._copies.values()]
         for task in self._tasks:
             task.add_done_callback(_complain)
@@ -160,11 +163,8 @@ class Replication:
             self._sender.close()
 
     def reload(self) -> None:
-        """Load the files that have changed, and have copies compared with the primaries'."""
-        for origin, own in self._own.items():
-            stamp = _stamp(own.path)
-            if stamp != own.stamp:
-                self._reload(origin, own, stamp)
+        """Have the files loaded that have changed, and copies compared with the primaries'."""
+        self._to_load.set()
         for copy in self._copies.values():
             copy.check()
 
@@ -220,10 +220,20 @@ class Replication:
         self._zones = Zones(zones)
         self._publish(self._zones)
 
-    def _reload(self, origin: Name, own: _Own, stamp: tuple[int, ...]) -> None:
+    async def _load(self) -> None:
+        """Load the files that have changed whenever that is asked for, until cancelled."""
+        while True:
+            await self._to_load.wait()
+            self._to_load.clear()
+            for origin, own in self._own.items():
+                stamp = _stamp(own.path)
+                if stamp != own.stamp:
+                    await self._reload(origin, own, stamp)
+
+    async def _reload(self, origin: Name, own: _Own, stamp: tuple[int, ...]) -> None:
         name, before = names.to_text(origin), own.zone.serial
         try:
-            found = zone.load(own.path, origin)
+            found = await asyncio.to_thread(zone.load, own.path, origin)
         except ConfigError as error:
             _log.error("zone %s stays as it was: %s", name, error)
             self._notices.event("zone-refused", zone=name, reason=str(error))

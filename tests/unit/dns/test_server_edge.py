@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -19,11 +20,13 @@ import dns.message
 import dns.rcode
 import pytest
 
-from services.dns import authoritative, recursive
+from services.dns import authoritative, recursive, zone
 from services.dns.authoritative import AuthoritativeConfig
+from services.dns.names import Name
 from services.dns.recursive import RecursiveConfig, Recursor
 from services.dns.server import Listener
 from services.dns.stub import Record, ResolutionFailed, StubResolver
+from services.dns.zone import Zone
 from services.errors import ConfigError, ServiceError
 from services.notices import Handler
 from tests.unit.dns.conversation import EXAMPLE, query
@@ -40,15 +43,25 @@ class Told:
         self.events: list[dict[str, Any]] = []
         self.handlers: dict[str, Handler] = {}
         self.is_ready = asyncio.Event()
+        self._news = asyncio.Event()
 
     def ready(self) -> None:
         self.is_ready.set()
 
     def event(self, kind: str, **fields: object) -> None:
         self.events.append({"kind": kind, **fields})
+        self._news.set()
 
     def handle(self, method: str, handler: Handler) -> None:
         self.handlers[method] = handler
+
+    async def heard(self, kind: str) -> dict[str, Any]:
+        """The first event of the kind, once it is there."""
+        async with asyncio.timeout(20):
+            while not (found := [event for event in self.events if event["kind"] == kind]):
+                self._news.clear()
+                await self._news.wait()
+        return found[0]
 
     @property
     def port(self) -> int:
@@ -227,18 +240,44 @@ def test_zones_are_read_again_on_sighup(tmp_path: Path) -> None:
         async with running(authoritative.serve, configured) as told:
 
             async def address() -> str:
-                # A round of the event loop, so that the signal comes before the question.
-                await asyncio.sleep(0.01)
                 return str((await by_udp(query("ns1.example.org A"), told.port)).answer[0][0])
 
             assert await address() == "198.18.0.1"
             path = configured.zones["example.org"]
             path.write_text(EXAMPLE.replace("198.18.0.1", "198.18.0.2"))
             os.kill(os.getpid(), signal.SIGHUP)
+            await told.heard("zone-loaded")
             assert await address() == "198.18.0.2"
             path.write_text("no zone")
             os.kill(os.getpid(), signal.SIGHUP)
+            await told.heard("zone-refused")
             assert await address() == "198.18.0.2"
+
+    asyncio.run(run())
+
+
+def test_a_server_answers_while_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a zone takes to load, the old one is served until the new one is there."""
+    is_loading, may_end = threading.Event(), threading.Event()
+    load = zone.load
+
+    def load_slowly(path: Path, origin: Name) -> Zone:
+        is_loading.set()
+        assert may_end.wait(20), "nobody was answered meanwhile"
+        return load(path, origin)
+
+    async def run() -> None:
+        configured = config(tmp_path)
+        async with running(authoritative.serve, configured) as told:
+            monkeypatch.setattr(zone, "load", load_slowly)
+            configured.zones["example.org"].write_text(EXAMPLE.replace("198.18.0.1", "198.18.0.2"))
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert await asyncio.to_thread(is_loading.wait, 20)
+            asked = query("ns1.example.org A")
+            assert str((await by_udp(asked, told.port)).answer[0][0]) == "198.18.0.1"
+            may_end.set()
+            await told.heard("zone-loaded")
+            assert str((await by_udp(asked, told.port)).answer[0][0]) == "198.18.0.2"
 
     asyncio.run(run())
 
