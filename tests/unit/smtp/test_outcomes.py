@@ -18,7 +18,7 @@ import pytest
 from services.smtp import spool
 from services.smtp.address import parse_address
 from services.smtp.envelope import Envelope, Wishes
-from services.smtp.message import QueuedMessage
+from services.smtp.message import Progress, QueuedMessage
 from services.smtp.outcomes import Ledger, Outcome
 from services.smtp.policy import Mailbox
 from services.smtp.queue import Queue
@@ -300,3 +300,43 @@ def test_no_room_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ]
 
     at_desk(tmp_path, steps)
+
+
+@pytest.mark.parametrize("what", ["failed", "delivered", "delayed"])
+def test_a_crash_after_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Killed between the report and what it is about, a server reports again rather than never."""
+
+    class Killed(BaseException):
+        """The process is gone at this point."""
+
+    async def steps(desk: Desk) -> None:
+        record = Queue.record
+
+        async def until_reported(queue: Queue, queue_id: str, progress: Sequence[Progress]) -> None:
+            if desk.events.of("reported"):
+                raise Killed
+            await record(queue, queue_id, progress)
+
+        queue_id = await desk.take_in("bob", notify="SUCCESS,FAILURE,DELAY")
+        desk.now += 5 * HOUR
+        with monkeypatch.context() as patch:
+            patch.setattr(Queue, "record", until_reported)
+            with pytest.raises(Killed):
+                await come_to(desk, queue_id)
+
+    async def come_to(desk: Desk, queue_id: str) -> None:
+        if what == "delivered":
+            await desk.file(queue_id)
+        else:
+            await desk.attempt(queue_id, NO if what == "failed" else LATER)
+
+    desk = at_desk(tmp_path, steps)
+
+    async def after() -> None:
+        async with desk.open():
+            (queue_id,) = [message.id for message in desk.waiting() if message.sender]
+            await come_to(desk, queue_id)
+            assert await desk.reports() == [(what, ["bob"])] * 2
+            assert [message for message in desk.waiting() if message.sender] == [] or what == "delayed"
+
+    asyncio.run(after())
