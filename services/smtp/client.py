@@ -112,6 +112,12 @@ class ClientSession:
         """It may carry another message: both sides know where they are."""
         return self._connection.usable and not self._broken
 
+    @property
+    def to_itself(self) -> bool:
+        """The server is this host: both ends have one address, which is none of the loopback's."""
+        local, remote = self._connection.addresses
+        return local == remote and not local.startswith("127.")
+
     def offers(self, extension: str) -> bool:
         """The server announced the extension (`DSN`)."""
         return extension.lower() in self._offered

@@ -132,10 +132,15 @@ class Connection(asyncio.Protocol):
         return self._reader.lines
 
     @property
-    def local_address(self) -> str:
-        """The address of this end."""
-        name = self._transport.get_extra_info("sockname") if self._transport else None
-        return str(name[0]) if name else ""
+    def addresses(self) -> tuple[str, str]:
+        """The addresses of this end and of the other, without ports."""
+        ends = (
+            [self._transport.get_extra_info(name) for name in ("sockname", "peername")]
+            if self._transport
+            else []
+        )
+        local, remote = (str(end[0]) if end else "" for end in ends or ("", ""))
+        return local, remote
 
     async def exchange(self, data: bytes, *, replies: int = 1, timeout_s: float) -> list[Reply]:
         """Write `data` and return the replies; fewer than `replies` if the last one is a 421.

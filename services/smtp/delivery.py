@@ -111,7 +111,8 @@ class Runner:
             work = [self._relay(message, hop, group) for hop, group in remote.items()]
             if local:
                 work.append(self._file(message, local))
-            for unfinished in await asyncio.gather(*work):
+            # Most messages have one hop only, and need no task for it.
+            for unfinished in [await work[0]] if len(work) == 1 else await asyncio.gather(*work):
                 rest += unfinished
             if rest:
                 await self._ledger.conclude(message, await self._queue.content(message.id), rest)

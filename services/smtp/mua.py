@@ -165,7 +165,7 @@ async def _session(config: SubmissionConfig) -> ClientSession:
     sock = await connected(config.server, config.port, config.timeout_s)
     connection = await connect_over(sock)
     try:
-        offered = await _logged_in(config, connection, context, f"[{connection.local_address}]")
+        offered = await _logged_in(config, connection, context, f"[{connection.addresses[0]}]")
     except BaseException:
         await connection.close()
         raise

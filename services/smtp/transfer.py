@@ -19,26 +19,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
-from services.smtp.address import Address, parse_address
 from services.smtp.availability import Availability, BackOff
 from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
 from services.smtp.config import MtaConfig
-from services.smtp.envelope import Envelope, Wishes
 from services.smtp.errors import LookupFailed
 from services.smtp.hops import Hop, Hops
 from services.smtp.lookup import SharedLookups
 from services.smtp.message import QueuedMessage, Recipient
-from services.smtp.mx import RoutingError
+from services.smtp.mx import MailLoop, RoutingError
 from services.smtp.outcomes import Ledger, Outcome
 from services.smtp.queue import Queue
 from services.smtp.recovery import Recovery
 from services.smtp.replies import Reply
 from services.smtp.routing import Remote, Resolver, Target, targets
 from services.smtp.streams import Streams
+from services.smtp.undecided import Undecided
 
 log = logging.getLogger(__name__)
 
@@ -113,35 +112,49 @@ class Transfers:
         self, message: QueuedMessage, content: bytes, hop: Hop, remote: Remote, group: Sequence[Recipient]
     ) -> list[Outcome]:
         """Transfer the message to the first exchangers that take it for these recipients."""
-        undecided = _Undecided(group)
-        attempt = f"{message.id}/{max(recipient.attempts for recipient in group)}"
-        unreachable: list[Reply] = []
-        rest: list[Outcome] = []
+        undecided = Undecided(group)
         try:
-            async with aclosing(self._targets(hop, remote, attempt)) as candidates:
-                async for target in candidates:
-                    known = self._availability.left_alone(target.address, self._clock())
-                    if known:
-                        unreachable.append(known)
-                        continue
-                    try:
-                        rest += await self._transfer_to(target, message, content, hop, undecided)
-                    except Unreachable as error:
-                        log.info("%s: %s: %s", message.id, target.host, error)
-                        unreachable.append(error.reply)
-                        continue
-                    self._hasten(remote)
-                    if undecided.final:
-                        break
-            reply = _decisive(unreachable)
+            await self._ask_each(message, content, hop, remote, undecided)
+            reply = _decisive(undecided.unreachable)
         except LookupFailed as error:
             reply = Reply(451, error.enhanced_code, str(error))
         except RoutingError as error:
             reply = Reply(550, error.enhanced_code, str(error))
-        rest += await self._ledger.settle(message, content, undecided.rest(reply))
-        if unreachable and not reply.permanent:
+        if not undecided.recipients:
+            return undecided.concluded
+        rest = await self._ledger.settle(message, content, undecided.rest(reply))
+        if undecided.unreachable and not reply.permanent:
             self._wait(remote, message, undecided.never_asked())
-        return rest
+        return undecided.concluded + rest
+
+    async def _ask_each(
+        self, message: QueuedMessage, content: bytes, hop: Hop, remote: Remote, undecided: Undecided
+    ) -> None:
+        """Ask one exchanger after the other, until nobody is undecided or none is left.
+
+        Raises: LookupFailed, RoutingError if there is none to ask.
+        """
+        attempt = f"{message.id}/{max(one.attempts for one in undecided.recipients.values())}"
+        async with aclosing(self._targets(hop, remote, attempt)) as candidates:
+            async for target in candidates:
+                known = self._availability.left_alone(target.address, self._clock())
+                if known:
+                    undecided.unreachable.append(known)
+                    continue
+                try:
+                    await self._transfer_to(target, message, content, hop, undecided)
+                except Unreachable as error:
+                    log.info("%s: %s: %s", message.id, target.host, error)
+                    undecided.unreachable.append(error.reply)
+                    continue
+                except MailLoop:
+                    # Nobody at this preference or above may be asked (RFC 5321 §5.1).
+                    if undecided.untouched:
+                        raise
+                    return
+                self._hasten(remote)
+                if undecided.final:
+                    return
 
     def _targets(self, hop: Hop, remote: Remote, attempt: str) -> AsyncGenerator[Target, None]:
         # What is under way at the same time may share what DNS says. A message alone asks for itself.
@@ -150,9 +163,9 @@ class Transfers:
         return targets(remote, resolver=resolver, own_names={self._config.hostname}, rng=rng)
 
     async def _transfer_to(
-        self, target: Target, message: QueuedMessage, content: bytes, hop: Hop, undecided: _Undecided
-    ) -> list[Outcome]:
-        """Transfer the message to one host, and settle what it decided. Raises: Unreachable."""
+        self, target: Target, message: QueuedMessage, content: bytes, hop: Hop, undecided: Undecided
+    ) -> None:
+        """Transfer the message to one host, and settle what it decided. Raises as `_connect`."""
         envelope = undecided.envelope(message)
         while True:
             # A session that was left may be stale; a new one never is, and so this ends.
@@ -161,10 +174,15 @@ class Transfers:
                     replies = await session.send(envelope, content)
                     decided = undecided.learn(replies, target, reports=session.offers("DSN"))
                     undecided.final = session.uncertain or not undecided.recipients
-                    return await self._ledger.settle(message, content, decided) if decided else []
+                    if decided:
+                        undecided.concluded += await self._ledger.settle(message, content, decided)
+                    return
 
     async def _connect(self, target: Target) -> ClientSession:
-        """Return a new session with one host, and remember whether there was one. Raises: Unreachable."""
+        """Return a new session with one host, and remember whether there was one.
+
+        Raises: Unreachable; MailLoop if the exchanger is this host under another name.
+        """
         try:
             session = await ClientSession.open(
                 target.address,
@@ -177,6 +195,9 @@ class Transfers:
             self._availability.failed(target.address, error.reply, self._clock())
             raise
         self._availability.worked(target.address)
+        if session.to_itself:
+            await session.close()
+            raise MailLoop(f"{target.host}, an exchanger of {target.domain}, is this host itself")
         return session
 
     # Hops that do not answer
@@ -233,58 +254,6 @@ class Transfers:
         """The hop answers: what waits for it is due."""
         if self._recovery.waiting(remote):
             self._queue.hasten(self._recovery.reached(remote))
-
-
-class _Undecided:
-    """The recipients of an attempt that no exchanger has decided over yet, and what each got last.
-
-    `final`: no other exchanger may be asked, or none need be.
-    """
-
-    def __init__(self, group: Sequence[Recipient]) -> None:
-        self.recipients = {parse_address(recipient.address): recipient for recipient in group}
-        self.final = False
-        self._last: dict[Address, Outcome] = {}
-
-    def envelope(self, message: QueuedMessage) -> Envelope:
-        """Return the message's envelope for those who are left."""
-        return Envelope(
-            sender=parse_address(message.sender) if message.sender else None,
-            recipients=tuple(self.recipients),
-            body=message.body,
-            smtputf8=message.smtputf8,
-            ret=message.ret,
-            envid=message.envid,
-            wishes={
-                address: Wishes(notify=recipient.notify, orcpt=recipient.orcpt)
-                for address, recipient in self.recipients.items()
-                if recipient.notify or recipient.orcpt
-            },
-        )
-
-    def learn(self, replies: Mapping[Address, Reply], target: Target, *, reports: bool) -> list[Outcome]:
-        """Take note of one host's replies; return those that decide. `reports`: that host offers DSN."""
-        decided = []
-        for address, reply in replies.items():
-            recipient = self.recipients[address]
-            outcome = Outcome(recipient=recipient, reply=reply, target=target, reports=reports)
-            if reply.positive or reply.permanent:
-                decided.append(outcome)
-                del self.recipients[address]
-            else:
-                self._last[address] = outcome
-        return decided
-
-    def rest(self, reply: Reply) -> list[Outcome]:
-        """Return those who are not decided with their last reply, or `reply` if they got none."""
-        return [
-            self._last.get(address) or Outcome(recipient=recipient, reply=reply)
-            for address, recipient in self.recipients.items()
-        ]
-
-    def never_asked(self) -> list[Recipient]:
-        """Return those whom no exchanger was asked for."""
-        return [one for address, one in self.recipients.items() if address not in self._last]
 
 
 def _decisive(replies: Sequence[Reply]) -> Reply:

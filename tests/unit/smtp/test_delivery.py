@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from services.mailbox.maildir import list_messages, read_message
+from services.smtp.client import ClientSession
 from services.smtp.config import Domain, MtaConfig, Route
 from services.smtp.mx import Exchanger
 from services.smtp.spool import peek
@@ -199,6 +200,34 @@ def test_one_recipient_here_another_there(tmp_path: Path) -> None:
         assert [line for line in other.commands if line.startswith("RCPT")] == ["RCPT TO:<dave@example.org>"]
 
     deliver(tmp_path, steps)
+
+
+@pytest.mark.parametrize(
+    ("dns", "event", "reply"),
+    [
+        pytest.param(
+            "example.org MX 10 alias\nalias A 127.0.0.1", "bounced", "550 5.4.6 alias, an", id="alone"
+        ),
+        pytest.param(
+            "example.org MX 5 mx1\nmx1 A 127.0.0.2\nexample.org MX 10 alias\nalias A 127.0.0.1",
+            "deferred",
+            "451 4.4.1 127.0.0.2",
+            id="as the backup of one that is down",
+        ),
+    ],
+)
+def test_an_exchanger_that_is_this_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dns: str, event: str, reply: str
+) -> None:
+    """Under another name too a host does not send to itself, nor to anybody after that (RFC 5321 §5.1)."""
+    monkeypatch.setattr(ClientSession, "to_itself", property(lambda _: True))
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        await send(mta, "bob@example.org")
+        assert (await events.wait(event))["reply"].startswith(reply)
+        assert not other.messages
+
+    deliver(tmp_path, steps, dns=dns)
 
 
 def test_a_dead_host_is_left_alone(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.smtp.address import parse_address
 from services.smtp.envelope import Envelope, Wishes
@@ -182,3 +184,34 @@ def test_what_a_sender_wishes_to_be_told(offered: dict[str, str], expected: str)
     wishes = Wishes(notify=("SUCCESS", "FAILURE"), orcpt="rfc822;bob+2Bx@example.org")
     envelope = Envelope(sender=ALICE, recipients=(BOB, EVE), ret="HDRS", envid="a+2Bb", wishes={BOB: wishes})
     assert converse(Transaction(envelope, CONTENT, offered), "421 no") == [expected]
+
+
+@given(
+    st.lists(st.sampled_from([250, 251, 354, 421, 450, 452, 500, 503, 550, 552, 554, 334, 220]), max_size=9),
+    st.booleans(),
+    st.sets(st.sampled_from(["pipelining", "dsn", "smtputf8"])),
+)
+def test_whatever_a_server_says(codes: list[int], reset: bool, offered: set[str]) -> None:
+    """Each recipient has one reply; a positive one only if the message went out whole and was taken then."""
+    left = [Reply(code, "", "said") for code in codes]
+    one = transaction(dict.fromkeys(offered, ""), reset=reset)
+    final: Reply | None = None
+    for _ in range(20):
+        step = one.step()
+        if step is None:
+            break
+        given, left = left[: step.replies], left[step.replies :]
+        closed = next((n for n, reply in enumerate(given, 1) if reply.code == 421), None)
+        given = given[:closed]
+        if given:
+            one.take(given)
+        if step.message and given:
+            final = given[0]
+        if len(given) < step.replies:
+            one.fail(Reply(451, "4.4.2", "lost"))
+    assert one.step() is None
+    assert set(one.replies) == {BOB, EVE}
+    taken = {address for address, reply in one.replies.items() if reply.positive}
+    assert not taken or (final is not None and final.positive)
+    assert all(reply.code >= 400 or reply.positive for reply in one.replies.values())
+    assert one.broken or not one.sent
