@@ -54,6 +54,8 @@ _ESCAPED = re.compile(rb"\\([0-9]{3}|.)", re.DOTALL)
 _SEPARATOR = re.compile(rb"((?:\\.|[^\\.])*)(\.|$)", re.DOTALL)
 _PLAIN = re.compile(rb"[!#-'*+,\-/0-9:<-?A-\[\]-~]*")
 
+_OCTETS = [bytes([octet]) for octet in range(256)]
+
 
 class BadName(ValueError):
     """The text or the octets are no domain name; the message says why."""
@@ -72,10 +74,14 @@ def from_text(text: str, origin: Name = ROOT) -> Name:
         raw = text.encode("ascii")
     except UnicodeEncodeError:
         raise BadName(f"{text!r} is not ASCII; write international names in their xn-- form") from None
-    parts = _SEPARATOR.findall(raw)
-    # The pattern also matches the nothing at the end: after a final dot that match means "absolute".
-    labels = tuple(unescape(label) for label, _ in parts[:-1])
-    absolute = len(parts) > 1 and parts[-2][1] == b"."
+    if b"\\" in raw:
+        parts = _SEPARATOR.findall(raw)
+        # The pattern also matches the nothing at the end: after a final dot that match means "absolute".
+        labels = tuple(unescape(label) for label, _ in parts[:-1])
+        absolute = len(parts) > 1 and parts[-2][1] == b"."
+    else:
+        absolute = raw.endswith(b".")
+        labels = tuple(raw.removesuffix(b".").split(b".")) if raw else ()
     name = labels if absolute else labels + origin
     check(name, text)
     return name
@@ -83,7 +89,7 @@ def from_text(text: str, origin: Name = ROOT) -> Name:
 
 def to_wire(name: Name) -> bytes:
     """Return the name as it stands in a message, uncompressed."""
-    return b"".join([bytes([len(label)]) + label for label in name]) + b"\0"
+    return b"".join([_OCTETS[len(label)] + label for label in name]) + b"\0"
 
 
 def from_wire(wire: bytes, at: int = 0) -> Name:
@@ -97,9 +103,9 @@ def from_wire(wire: bytes, at: int = 0) -> Name:
 
 def check(name: Name, text: str) -> None:
     """Raise BadName unless every label has 1 to 63 octets and the name at most 255 on the wire."""
-    if any(not label for label in name):
+    if not all(name):
         raise BadName(f"{text!r} has an empty label")
-    if any(len(label) > 63 for label in name):
+    if name and max(map(len, name)) > 63:
         raise BadName(f"{text!r} has a label above 63 octets")
     if sum(map(len, name)) + len(name) + 1 > 255:
         raise BadName(f"{text!r} is above 255 octets")
