@@ -18,7 +18,7 @@ from services.errors import ServiceError
 from services.filters.authentication.lookups import Blocking, LookupFailed
 from services.filters.authentication.results import Authentication
 from services.filters.authentication.signatures import Heard, key_source
-from services.filters.header import without_results_of
+from services.filters.header import values, without_results_of
 
 # What a list keeps, or sets, and a later hop does not change.
 _SIGNED = (
@@ -26,6 +26,11 @@ _SIGNED = (
     b"mime-version", b"content-type", b"content-transfer-encoding", b"list-id", b"list-post",
     b"list-unsubscribe",
 )  # fmt: skip
+
+_FIELDS = ("ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results")
+
+MAX_SETS = 50
+"""Seals that a chain may have (RFC 8617 §4.2.1)."""
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +70,9 @@ class Chain:
 
 
 def verify(message: bytes, resolver: Blocking) -> Chain:
-    """Return the chain's status when the message came in (RFC 8617 §5.2)."""
+    """Return the chain's status when the message came in (RFC 8617 §5.2); too long a chain is broken."""
+    if sum(len(values(message, name)) for name in _FIELDS) > len(_FIELDS) * MAX_SETS:
+        return Chain(result="fail", reason=f"more than {MAX_SETS} seals")
     try:
         status, sets, comment = dkim.ARC(message, logger=Heard()).verify(dnsfunc=key_source(resolver))
     except LookupFailed as error:
@@ -81,13 +88,13 @@ def verify(message: bytes, resolver: Blocking) -> Chain:
     result = status.decode("ascii")
     if result != "pass":
         return Chain(result=result, reason=comment if result == "fail" else "")
-    return Chain(result=result, seals=tuple(_seal(values) for values in sets))
+    return Chain(result=result, seals=tuple(map(_seal, sets)))
 
 
-def _seal(values: dict[str, object]) -> Seal:
-    domain, results = values.get("as-domain", b""), values.get("aar-value", b"")
+def _seal(found: dict[str, object]) -> Seal:
+    domain, results = found.get("as-domain", b""), found.get("aar-value", b"")
     return Seal(
-        instance=int(str(values["instance"])),
+        instance=int(str(found["instance"])),
         domain=domain.decode("ascii", "replace").lower() if isinstance(domain, bytes) else "",
         results=results.decode("utf-8", "replace") if isinstance(results, bytes) else "",
     )

@@ -23,7 +23,7 @@ from services.filters.header import author_domains, header_length
 
 DEADLINE_S = 20.0
 
-MAX_HEADER = 1 << 20
+MAX_HEADER = 1 << 18
 """Octets of header above which a message is not checked: the libraries would take minutes."""
 
 _MAX_AUTHORS = 5

@@ -259,6 +259,12 @@ def test_a_chain_of_two_seals() -> None:
         assert (found.arc, found.dmarc.disposition) == ("pass", disposition)
 
 
+def test_a_chain_without_end_is_broken() -> None:
+    """What would take seconds to verify is not, since no honest chain is that long."""
+    seals = b"".join(b"ARC-Seal: i=%d; cv=none; d=example.com\r\n" % number for number in range(1, 1000))
+    assert judged(seals + signed()).arc == "fail"
+
+
 def test_what_cannot_be_sealed_is_said_so() -> None:
     """A message without an author cannot be: the list sends it as it is."""
     key = signing_key()
