@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mailbed import sandbox, zonehandle
 from mailbed.client import Client
 from mailbed.errors import LabEnded, LabError, UsageError
+from mailbed.queuehandle import LabQueue
 from mailbed.tracking import Outcome
 from mailbed.zonehandle import LabZone, ZoneState
 from services.dns.entry import CacheEntry
@@ -208,6 +209,10 @@ class Handle:
         Raises: as `cache`.
         """
         return int(self._client().call("cache.flush", host=host, name=name)["flushed"])
+
+    def queue(self, host: str) -> LabQueue:
+        """Return a handle on the queue of a host's mail server (mailbed.queuehandle)."""
+        return LabQueue(self, host)
 
     def zone(self, origin: str) -> LabZone:
         """Return a handle on a zone of the lab, to show and to change it (mailbed.zonehandle)."""

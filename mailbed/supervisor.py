@@ -43,7 +43,16 @@ from topologies.network import MININET_VERSION, Network
 if TYPE_CHECKING:
     from mailbed.zones import LabZones
 
-ANSWERED_BY = {"cache.show": "resolver", "cache.flush": "resolver"}
+ANSWERED_BY = {
+    "cache.show": "resolver",
+    "cache.flush": "resolver",
+    "queue.list": "mail-server",
+    "queue.show": "mail-server",
+    "queue.flush": "mail-server",
+    "queue.hold": "mail-server",
+    "queue.release": "mail-server",
+    "queue.remove": "mail-server",
+}
 """Methods that a service answers: the role of whom `host` is asked, with all parameters."""
 
 

@@ -17,7 +17,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mailbed.cli import cache, cleaning, diagnosis, faults, journey, labs, output, programs, run, send, zones
+from mailbed.cli import (
+    cache,
+    cleaning,
+    diagnosis,
+    faults,
+    journey,
+    labs,
+    output,
+    programs,
+    queue,
+    run,
+    send,
+    zones,
+)
 from mailbed.cli.arguments import Group, Verb
 from mailbed.cli.options import examples, need_verb
 from mailbed.errors import MailbedError
@@ -53,6 +66,7 @@ app.command("exec", cls=Verb, epilog=examples(*programs.EXAMPLES), context_setti
     programs.exec_
 )
 app.add_typer(faults.app, name="fault", epilog=examples(*faults.EXAMPLES))
+app.add_typer(queue.app, name="queue", epilog=examples(*queue.EXAMPLES))
 app.add_typer(cache.app, name="cache", epilog=examples(*cache.EXAMPLES))
 app.add_typer(zones.app, name="zone", epilog=examples(*zones.EXAMPLES))
 app.command("clean", cls=Verb, epilog=examples(*cleaning.EXAMPLES))(cleaning.clean)

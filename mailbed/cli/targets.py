@@ -30,6 +30,20 @@ def resolvers(plan: Plan, pattern: str) -> list[str]:
     return found
 
 
+def mail_servers(plan: Plan, pattern: str) -> list[str]:
+    """Return the hosts with a mail server that a pattern means. Raises: UsageError if it means none.
+
+    A pattern leaves out other programs than Mailbed's own, which cannot be asked; a name does not.
+    """
+    having = {host.name: role.implementation for host, role in plan.roles() if role.kind == "mail-server"}
+    found = [name for name in hosts(plan, pattern) if name in having]
+    if not found:
+        there = ", ".join(having) or "none"
+        raise UsageError(f"no host {pattern} in {plan.name} has a mail server; those that have: {there}")
+    ours = [name for name in found if having[name] == "built-in"]
+    return found if found == [pattern] else ours
+
+
 def fault_targets(plan: Plan, kind: str, arguments: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the targets that the arguments of `fault add KIND` mean, patterns filled in.
 

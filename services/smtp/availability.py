@@ -60,6 +60,10 @@ class Availability:
         again = now + self._back_off.wait(failures)
         self._failed[address] = _Failure(reply=reply, failures=failures, again=again)
 
+    def forget(self) -> None:
+        """Forget all failures: every address is tried again, by whoever comes first."""
+        self._failed.clear()
+
     def worked(self, address: str) -> None:
         """Forget that `address` has failed: it answers."""
         self._failed.pop(address, None)

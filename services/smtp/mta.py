@@ -19,6 +19,7 @@ from pathlib import Path
 from services.errors import ConfigError, ServiceError
 from services.filters.signing import Signer, read_key
 from services.notices import Handler, Notices
+from services.smtp.administration import Administration
 from services.smtp.config import Domain, MtaConfig, Route, TlsConfig, User, load
 from services.smtp.delivery import Runner
 from services.smtp.lookup import StubLookups
@@ -89,6 +90,7 @@ async def serve(
         tls=client_context(config.tls) if config.tls and config.opportunistic_tls else None,
     )
     runner = Runner(config, queue=queue, ledger=ledger, directory=directory, transfers=transfers, clock=clock)
+    Administration(queue, transfers.forget_failures).serve(notices)
     sessions: list[set[ServerSession]] = []
 
     def reception(*, submission: bool) -> Reception:

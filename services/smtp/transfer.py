@@ -101,6 +101,10 @@ class Transfers:
             if recipient.reply.startswith(NOT_REACHED):
                 self._wait(remote, message, [recipient])
 
+    def forget_failures(self) -> None:
+        """Have hosts that did not answer tried again, as if nothing were known of them."""
+        self._availability.forget()
+
     async def finish(self) -> None:
         """Give up calling hops that do not answer."""
         calls = list(self._calls.values())

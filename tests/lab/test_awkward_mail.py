@@ -18,6 +18,8 @@ import pytest
 
 from mailbed import Lab, SentMessage
 from mailbed.pytest_plugin import LabFactory
+from services.smtp.message import QueuedMessage
+from services.smtp.spool import peek
 from topologies import catalog
 from topologies.plan import Domain, MailClient, Plan, Role, User
 
@@ -254,10 +256,10 @@ def inbox(lab: Lab, address: str) -> list[Path]:
     return list((lab.maildir(address) / "new").glob("*"))
 
 
-def left_in_spools(lab: Lab) -> list[Path]:
+def left_in_spools(lab: Lab) -> list[QueuedMessage]:
     """What servers have not removed from their queues within a moment: a delivery is told before that."""
     for _ in range(100):
-        left = list((lab.run / "hosts").glob("*/spool/queue/*"))
+        left = [message for spool in (lab.run / "hosts").glob("*/spool") for message in peek(spool)]
         if not left:
             break
         time.sleep(0.05)

@@ -40,11 +40,11 @@ def test_a_host_is_down_and_up_again(lab: Lab) -> None:
         sent = lab.send(TEXT, sender=ALICE, to=BOB)
         until(lambda: state(sent) == "deferred" or None, 60)
         assert sent.wait(0)[BOB].host == "corp-mta"
-        assert list((lab.run / "hosts" / "corp-mta" / "spool").rglob(f"*{sent.queue_id}*"))
+        assert [message.id for message in lab.queue("corp-mta").messages()] == [sent.queue_id]
         assert not answers(lab)
     assert states(lab, "rcpt-mx") == {"ready"}
     assert state(sent, timeout_s=60) == "delivered"
-    assert not list((lab.run / "hosts" / "corp-mta" / "spool").rglob(f"*{sent.queue_id}*"))
+    assert lab.queue("corp-mta").messages() == []
 
 
 def test_nothing_runs_on_a_host_that_is_down(lab: Lab) -> None:

@@ -17,11 +17,14 @@ from mailbed.cli import app, cleaning, delivery, messages, output, programs, sta
 from mailbed.errors import UsageError
 from topologies import catalog, minimal
 
-VERBS = ("list", "doctor", "run", "up", "down", "ps", "send", "journey", "exec", "fault", "cache", "clean")
+VERBS = ("list", "doctor", "run", "up", "down", "ps", "send", "journey", "exec", "clean")
 FAULT_VERBS = ("add", "list", "clear")
 CACHE_VERBS = ("show", "flush")
-NOUN_VERBS = (*(("fault", verb) for verb in FAULT_VERBS), *(("cache", verb) for verb in CACHE_VERBS))
+QUEUE_VERBS = ("list", "show", "flush", "hold", "release", "remove")
+NOUNS = {"fault": FAULT_VERBS, "cache": CACHE_VERBS, "queue": QUEUE_VERBS}
+NOUN_VERBS = tuple((noun, *verb) for noun, verbs in NOUNS.items() for verb in ((), *((v,) for v in verbs)))
 NOWHERE = ("--lab", "no-such-lab")
+NO_LAB = (["ps"], ["down"], ["send"], ["fault", "list"], ["queue", "flush", "x"], ["exec", "alice", "ls"])
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +44,7 @@ class TestHelp:
         assert mark
         assert "mailbed" in lines
 
-    @pytest.mark.parametrize("argv", [[], ["fault"], ["cache"]])
+    @pytest.mark.parametrize("argv", [[], ["fault"], ["cache"], ["queue"]])
     def test_without_a_verb(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         """A command that needs a verb shows its help on standard error, as a usage error."""
         assert app.run_command(argv) == 2
@@ -109,6 +112,9 @@ class TestMistakes:
             pytest.param(["exec", "alice"], "Missing argument 'COMMAND'", id="nothing to execute"),
             pytest.param(["fault", "frob"], "No such command 'frob'", id="an unknown verb of a noun"),
             pytest.param(["cache", "show"], "Missing argument 'HOST'", id="a cache without a host"),
+            pytest.param(["queue", "hold", "x"], "ID, --domain DOMAIN or --all", id="hold what"),
+            pytest.param(["queue", "remove", "x", "--all", "Y"], "--all means all", id="all and one"),
+            pytest.param(["queue", "list", "--run", "x", "--lab", "y"], "not both", id="a run and a lab"),
             pytest.param(["fault", "clear", "x"], "'x' is not a whole number", id="a fault's number"),
             pytest.param(["clean", "--keep", "-1"], "-1 is not at least 0", id="keep"),
         ],
@@ -125,10 +131,10 @@ class TestMistakes:
         assert captured.out == ""
         assert not runs.exists()
 
-    @pytest.mark.parametrize("argv", [["ps"], ["down"], ["send"], ["fault", "list"], ["exec", "alice", "ls"]])
+    @pytest.mark.parametrize("argv", NO_LAB)
     def test_no_such_lab(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         """A lab that does not run is a failure, not a mistake: exit status 1."""
-        cut = 1 + (argv[0] == "fault")
+        cut = 1 + (argv[0] in NOUNS)
         assert app.run_command([*argv[:cut], *NOWHERE, *argv[cut:]]) == 1
         assert "no lab called no-such-lab is running" in capsys.readouterr().err
 

@@ -1,0 +1,161 @@
+"""The queues of a lab as an administrator sees them, and how long messages wait in them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailbed import Lab, SentMessage
+from mailbed.cli import app
+from mailbed.errors import UsageError
+from mailbed.queuehandle import InQueue
+from tests.lab.residue import until
+
+ALICE, BOB, DAVE = "alice@example.com", "bob@example.org", "dave@example.org"
+TEXT = "Subject: hello\n\nHello Bob\n"
+
+pytestmark = pytest.mark.topology("minimal")
+
+
+class Shell:
+    """`mailbed queue …` on a lab: what it prints, as JSON."""
+
+    def __init__(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+        self._lab = lab
+        self._capsys = capsys
+
+    def text(self, *argv: str, status: int = 0) -> str:
+        assert app.run_command(["queue", argv[0], "--lab", self._lab.name, *argv[1:]]) == status
+        captured = self._capsys.readouterr()
+        return captured.err if status else captured.out
+
+    def __call__(self, *argv: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the messages that are told, by host."""
+        document = json.loads(self.text(*argv, "--json"))
+        assert document["lab"] == self._lab.name
+        return {queue["host"]: queue["messages"] for queue in document["queues"]}
+
+
+@pytest.fixture
+def shell(shared_lab: Lab, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(shared_lab, capsys)
+
+
+def waiting(lab: Lab, *ids: str, attempts: int = 1) -> list[InQueue]:
+    """Wait until each of these messages has been attempted so often, and return them."""
+
+    def attempted() -> list[InQueue] | None:
+        found = lab.queue("corp-mta").messages(*ids)
+        done = all(one.attempts >= attempts for message in found for one in message.recipients)
+        return found if len(found) == len(ids) and done else None
+
+    return until(attempted, 30)
+
+
+def delivered(sent: SentMessage) -> bool:
+    return {outcome.state for outcome in sent.wait().values()} == {"delivered"}
+
+
+def send(lab: Lab, *to: str) -> SentMessage:
+    return lab.send(TEXT, sender=ALICE, to=to or [BOB])
+
+
+def test_an_administrators_day(shared_lab: Lab, shell: Shell) -> None:
+    """What waits is listed with all that matters; it is shown, flushed, held, released and removed."""
+    lab, queue = shared_lab, shared_lab.queue("corp-mta")
+    with lab.fault("service-down", "rcpt-mx", "mail-server"):
+        first, second, third = send(lab, BOB, DAVE), send(lab), send(lab)
+        ids = [sent.queue_id for sent in (first, second, third)]
+        waiting(lab, *ids)
+
+        listed = shell("list")
+        assert listed["rcpt-mx"] == []
+        assert [message["id"] for message in listed["corp-mta"]] == ids
+        message = listed["corp-mta"][0]
+        assert (message["sender"], message["held"], message["under_way"]) == (ALICE, False, False)
+        assert message["size"] > len(TEXT)
+        assert 0 < message["age_s"] < time.time() - message["arrival"] + 1
+        assert [recipient["address"] for recipient in message["recipients"]] == [BOB, DAVE]
+        for recipient in message["recipients"]:
+            assert recipient["attempts"] == 1
+            assert recipient["next_attempt"] > time.time()
+            assert recipient["reply"].startswith("451 4.4.1 ")
+        assert set(shell("list", "*", "--domain", "example.net")) == {"corp-mta", "rcpt-mx"}
+        assert not any(shell("list", "*", "--domain", "example.net").values())
+        table = shell.text("list", "corp-*").splitlines()
+        assert table[0].split()[:4] == ["HOST", "ID", "SIZE", "AGE"]
+        assert len(table) == 1 + 4  # a line for each recipient
+
+        shown = shell.text("show", "corp-mta", ids[0])
+        assert f"to {DAVE}: 1 attempt, next: in " in shown
+        assert "Subject: hello" in shown
+
+        assert [each["id"] for each in shell("flush", "corp-mta", ids[1])["corp-mta"]] == [ids[1]]
+        waiting(lab, ids[1], attempts=2)
+
+        assert f"corp-mta: {ids[0]} is held" in shell.text("hold", "corp-mta", ids[0])
+        assert {message.id: message.held for message in queue.messages()} == dict(
+            zip(ids, (True, False, False), strict=True)
+        )
+        assert ids[0] not in [message.id for message in queue.flush()]
+
+        removed = shell.text("remove", "corp-mta", ids[2])
+        assert removed.startswith(f"corp-mta: {ids[2]} removed; {BOB} will not get it")
+
+        with lab.fault("service-down", "corp-mta", "mail-server"):
+            # Nobody answers there; what lies on its disk tells.
+            assert [(message.id, message.held) for message in queue.messages()] == [
+                (ids[0], True),
+                (ids[1], False),
+            ]
+            assert "Subject: hello" in queue.show(ids[0]).header
+    lab.queue("corp-mta").flush()
+    assert delivered(second)
+    (left,) = queue.messages()
+    assert (left.id, left.held) == (ids[0], True)
+    assert [message.id for message in queue.release(every=True)] == [ids[0]]
+    assert delivered(first)
+    assert third.wait(0)[BOB].state == "deferred"
+    until(lambda: not queue.messages() or None)
+
+
+def test_what_is_not_there(shared_lab: Lab, shell: Shell) -> None:
+    """A message or a server that there is not is told in one line, with exit status 2."""
+    assert "NONE: not in the queue of corp-mta" in shell.text("show", "corp-mta", "NONE", status=2)
+    assert "NONE" in shell.text("remove", "*", "NONE", status=2)
+    assert "no host alice in minimal has a mail server" in shell.text("list", "alice", status=2)
+    with pytest.raises(UsageError, match="NONE"):
+        shared_lab.queue("corp-mta").show("NONE")
+    with pytest.raises(UsageError, match="name messages"):
+        shared_lab.queue("corp-mta").remove()
+    assert "There is nothing to do." in shell.text("release", "*", "--all")
+
+
+def test_a_lab_that_has_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What waited when a lab ended is listed and shown from its run directory."""
+    run = tmp_path / "run"
+    with Lab("minimal", out=run, name=f"ended-{tmp_path.name}"[:40]) as lab:
+        lab.fault("service-down", "rcpt-mx", "mail-server")
+        sent = send(lab)
+        waiting(lab, sent.queue_id)
+    assert app.run_command(["queue", "list", "--run", str(run), "--json"]) == 0
+    queues = {queue["host"]: queue["messages"] for queue in json.loads(capsys.readouterr().out)["queues"]}
+    assert [message["id"] for message in queues["corp-mta"]] == [sent.queue_id]
+    assert app.run_command(["queue", "show", "*", sent.queue_id, "--run", str(run)]) == 0
+    assert "Subject: hello" in capsys.readouterr().out
+
+
+def test_many_messages(shared_lab: Lab, shell: Shell) -> None:
+    """A queue of many messages is listed whole, whatever a datagram and a request may hold."""
+    lab = shared_lab
+    with lab.fault("service-down", "rcpt-mx", "mail-server"):
+        sent = [send(lab, BOB, DAVE) for _ in range(30)]
+        found = waiting(lab, *(one.queue_id for one in sent))
+        assert [message.id for message in found] == [one.queue_id for one in sent]
+        assert len(shell("hold", "corp-mta", "--domain", "example.org")["corp-mta"]) == 30
+        assert len(shell("remove", "*", "--all")["corp-mta"]) == 30
+    assert lab.queue("corp-mta").messages() == []
