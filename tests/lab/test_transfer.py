@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,8 +14,8 @@ from mailbed import Lab, SentMessage
 from mailbed.cli.telling import of_message
 from mailbed.pytest_plugin import LabFactory
 from tests.lab.residue import until
-from topologies import minimal
-from topologies.plan import MailServer
+from topologies import company, minimal, parts
+from topologies.plan import MailRoute, MailServer, Plan
 
 pytestmark = pytest.mark.topology("two-companies", time_scale=600)
 
@@ -115,6 +115,7 @@ def test_mail_waits_for_the_primary(
     assert taken(lab, primary, name) == order
 
 
+@pytest.mark.topology("company", time_scale=20)
 def test_a_host_that_is_known_to_be_down(lab: Lab) -> None:
     """The hub learns from one attempt in vain, and hands the next messages to the secondary at once."""
     with lab.fault("service-down", "corp-mta1", "mail-server"):
@@ -130,20 +131,47 @@ def test_a_host_that_is_known_to_be_down(lab: Lab) -> None:
     assert 1 <= len(vain) < len(sent)
 
 
-def test_tls_between_servers(lab_factory: LabFactory) -> None:
-    """Where the plan says so servers take up TLS with each other, and the journey looks into it."""
-    plan = minimal.build()
+def with_roles(plan: Plan, change: Callable[[str, MailServer], MailServer]) -> Plan:
+    """The plan with each mail server changed, which is given with its host's name."""
     hosts = tuple(
         replace(
             host,
             roles=tuple(
-                replace(role, opportunistic_tls=True) if isinstance(role, MailServer) else role
-                for role in host.roles
+                change(host.name, role) if isinstance(role, MailServer) else role for role in host.roles
             ),
         )
         for host in plan.hosts
     )
-    lab = lab_factory(replace(plan, hosts=hosts))
+    return replace(plan, hosts=hosts)
+
+
+def test_equal_ones_by_weight(lab_factory: LabFactory) -> None:
+    """Of two equal MTAs the hub gives one of weight 5 the larger part, and both have some."""
+    via = ("out.example.com",)
+    routes = {
+        "corp-hub": MailRoute(domain="*", via=via, weights={"corp-mta1": 5}),
+        "corp-mta2": MailRoute(domain="*", via=via, as_primary="isp-a.example.net"),
+    }
+
+    def change(host: str, role: MailServer) -> MailServer:
+        kept = tuple(route for route in role.routes if host not in routes or route.domain != "*")
+        return replace(role, routes=(*kept, routes[host]) if host in routes else kept)
+
+    plan = with_roles(company.build(), change)
+    domains = tuple(
+        replace(domain, exchangers=parts.equal("corp-mta1", "corp-mta2")) if domain.name in via else domain
+        for domain in plan.domains
+    )
+    lab = lab_factory(replace(plan, domains=domains))
+    count = Counter(journey.path[3] for journey in journeys(lab, send(lab, "weight", 24)))
+    assert set(count) == {"corp-mta1", "corp-mta2"}
+    assert count["corp-mta1"] > 2 * count["corp-mta2"]
+
+
+def test_tls_between_servers(lab_factory: LabFactory) -> None:
+    """Where the plan says so servers take up TLS with each other, and the journey looks into it."""
+    plan = with_roles(minimal.build(), lambda _, role: replace(role, opportunistic_tls=True))
+    lab = lab_factory(plan)
     (journey,) = journeys(lab, send(lab, "tls", 1))
     (hop,) = (hop for hop in journey.hops if hop.server and hop.server.host == "rcpt-mx")
     assert hop.attempt
