@@ -121,14 +121,16 @@ class Transfers:
             await self._ask_each(message, content, hop, remote, undecided)
             reply = _decisive(undecided.unreachable)
         except LookupFailed as error:
-            reply = Reply(451, error.enhanced_code, str(error))
+            lost = Reply(451, error.enhanced_code, str(error))
+            return await self._ledger.settle(message, content, undecided.rest(lost))
         except RoutingError as error:
-            reply = Reply(550, error.enhanced_code, str(error))
+            none = Reply(550, error.enhanced_code, str(error))
+            return await self._ledger.settle(message, content, undecided.rest(none))
         if not undecided.recipients:
             return undecided.concluded
         rest = await self._ledger.settle(message, content, undecided.rest(reply))
-        if undecided.unreachable and not reply.permanent:
-            self._wait(remote, message, undecided.never_asked())
+        if not reply.permanent:
+            self._wait(remote, message, undecided.not_reached())
         return undecided.concluded + rest
 
     async def _ask_each(

@@ -11,6 +11,10 @@ from services.smtp.outcomes import Outcome
 from services.smtp.replies import Reply
 from services.smtp.routing import Target
 
+# The enhanced code of a session that broke (RFC 3463 §3.5: bad connection).
+BROKEN = "4.4.2"
+_BROKEN_AT_MOST = 3
+
 
 class Undecided:
     """The recipients of an attempt that no exchanger has decided over yet, and what each got last.
@@ -67,6 +71,14 @@ class Undecided:
             for address, recipient in self.recipients.items()
         ]
 
-    def never_asked(self) -> list[Recipient]:
-        """Return those whom no exchanger was asked for."""
-        return [one for address, one in self.recipients.items() if address not in self._last]
+    def not_reached(self) -> list[Recipient]:
+        """Return those whom no exchanger was asked for, or whose session broke on the way.
+
+        The latter only the first few times: it may be the message that breaks it.
+        """
+        return [
+            recipient
+            for address, recipient in self.recipients.items()
+            if address not in self._last
+            or (self._last[address].reply.enhanced == BROKEN and recipient.attempts < _BROKEN_AT_MOST)
+        ]

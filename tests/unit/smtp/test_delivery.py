@@ -271,6 +271,28 @@ def test_a_hop_that_is_back(tmp_path: Path) -> None:
     deliver(tmp_path, steps, dns=dns, time_scale=60.0)
 
 
+def test_a_hop_that_is_gone_again(tmp_path: Path) -> None:
+    """The rest goes on waiting, and comes in order when the hop is back for good; nothing is lost."""
+    dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
+    names = [f"user{number}@example.org" for number in range(20)]
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        for name in names:
+            await send(mta, name)
+        await events.wait("deferred", len(names))
+        taken: list[str] = []
+        for enough in (5, 12, 20):
+            async with ScriptedServer(address="127.0.0.2", port=other.port) as server:
+                await events.wait("relayed", enough)
+            recipients = [line for line in server.commands if line.startswith("RCPT")]
+            taken += recipients[: len(server.messages)]
+        assert list(dict.fromkeys(taken)) == [f"RCPT TO:<{name}>" for name in names]
+        # One message at most was under way each time that the hop went.
+        assert len(taken) <= len(names) + 2
+
+    deliver(tmp_path, steps, dns=dns, time_scale=60.0)
+
+
 def test_a_hop_that_is_back_after_a_restart(tmp_path: Path) -> None:
     """The queue says what was not reached, and so that moves on as well."""
     dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
