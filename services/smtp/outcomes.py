@@ -107,6 +107,7 @@ class Ledger:
                 recipient=recipient.address,
                 mailbox=f"{mailbox.user}@{mailbox.domain}",
                 file=file,
+                waited_s=self._waited(message),
             )
 
     async def settle(
@@ -167,6 +168,7 @@ class Ledger:
                 recipient=outcome.recipient.address,
                 reply=str(outcome.decision),
                 bounce_id=told,
+                waited_s=self._waited(message),
             )
 
     async def _warn(self, message: QueuedMessage, content: bytes, delayed: Sequence[Outcome]) -> None:
@@ -248,7 +250,11 @@ class Ledger:
             next_address=target.address if target else "",
             reply=str(outcome.reply),
             remote_id=outcome.reply.queue_id,
+            waited_s=self._waited(message),
         )
+
+    def _waited(self, message: QueuedMessage) -> float:
+        return round(max(self._clock() - message.arrival, 0.0), 4)
 
     def _tell_deferred(
         self, message: QueuedMessage, steps: Sequence[Progress], *, warning: Sequence[Outcome] = ()

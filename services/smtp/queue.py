@@ -177,6 +177,9 @@ class Queue:
 
     async def content(self, queue_id: str) -> bytes:
         """Return the content of a message. Raises: SpoolUnavailable, also if it had to be set aside."""
+        at_hand = self._spool.content_at_hand(queue_id)
+        if at_hand is not None:
+            return at_hand
         try:
             return await asyncio.to_thread(self._spool.content, queue_id)
         except CorruptContent as error:
@@ -296,7 +299,7 @@ class Queue:
             digest = self._streams.digest("queue id", str(number))
             # Base 32 has neither 0 nor 1 to mistake for letters; fifty bits are unique enough, and
             # an id that still lies in the spool is passed over.
-            queue_id = base64.b32encode(digest)[:10].decode("ascii")
+            queue_id = base64.b32encode(digest[:10])[:10].decode("ascii")
             if queue_id not in self._messages:
                 return queue_id
 

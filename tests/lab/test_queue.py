@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pytest
 from mailbed import Lab, SentMessage
 from mailbed.cli import app
 from mailbed.errors import UsageError
+from mailbed.pytest_plugin import LabFactory
 from mailbed.queuehandle import InQueue
 from tests.lab.residue import until
+from topologies import minimal
 
 ALICE, BOB, DAVE = "alice@example.com", "bob@example.org", "dave@example.org"
 TEXT = "Subject: hello\n\nHello Bob\n"
@@ -159,3 +163,43 @@ def test_many_messages(shared_lab: Lab, shell: Shell) -> None:
         assert len(shell("hold", "corp-mta", "--domain", "example.org")["corp-mta"]) == 30
         assert len(shell("remove", "*", "--all")["corp-mta"]) == 30
     assert lab.queue("corp-mta").messages() == []
+
+
+def waited(lab: Lab, sent: SentMessage) -> float:
+    """How long a message was with the sender's server until it was relayed, in seconds: its event tells."""
+    assert delivered(sent)
+    lines = (lab.run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    (event,) = [
+        event
+        for event in map(json.loads, lines)
+        if (event["kind"], event.get("id")) == ("relayed", sent.queue_id)
+    ]
+    return float(event["waited_s"])
+
+
+def test_many_or_large_messages_wait_longer(lab_factory: LabFactory) -> None:
+    """On a slow link a message waits the longer the more are ahead of it, and the larger they are."""
+    plan = minimal.build()
+    slow = replace(
+        plan,
+        links=tuple(
+            replace(link, rate_mbit=8) if (link.a, link.b) == ("core1", "rcpt-lan") else link
+            for link in plan.links
+        ),
+        require=("htb",),
+    )
+    lab = lab_factory(slow)
+
+    def send_sized(size: int) -> SentMessage:
+        line = "x" * 70 + "\n"
+        return lab.send(f"Subject: x\n\n{line * (size // 71)}", sender=ALICE, to=BOB)
+
+    alone = waited(lab, send_sized(100_000))
+    with ThreadPoolExecutor(8) as pool:
+        many = [waited(lab, sent) for sent in list(pool.map(send_sized, [100_000] * 24))]
+    large = waited(lab, send_sized(2_000_000))
+    # A megabyte a second: so long takes what is ahead of the last one, which came while they went.
+    assert max(many) > 1.0
+    assert max(many) > 2 * alone
+    assert large > 1.8
+    assert large > 2 * alone
