@@ -112,6 +112,6 @@ def versions() -> dict[str, str]:
     import importlib.metadata
     import platform
 
-    names = ("mailbed", "mininet", "dnslib", "aiosmtpd", "scapy", "cryptography")
+    names = ("mailbed", "mininet", "dnslib", "scapy", "cryptography")
     found = {name: importlib.metadata.version(name) for name in names}
     return {**found, "python": platform.python_version(), "kernel": platform.release()}

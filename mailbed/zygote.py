@@ -1,6 +1,6 @@
 """The warm process from which every service is forked.
 
-Theory of operation. Python with dnslib, aiosmtpd and the rest takes a fifth of a second and 30 MB to start.
+Theory of operation. Python with dnslib and the rest takes a fifth of a second and 30 MB to start.
 Done once and forked, a service costs a few milliseconds and its own data; the code is shared. The supervisor
 asks, one object a packet, and passes the host's namespaces as descriptors; the child enters them and runs
 

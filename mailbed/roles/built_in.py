@@ -1,4 +1,4 @@
-"""Our own implementations: name servers on dnslib, mail servers on aiosmtpd, mail clients."""
+"""Our own implementations: name servers on dnslib, mail servers, mail clients."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         ],
         "routes": [_route(world, route) for route in role.routes],
         "opportunistic_tls": role.opportunistic_tls,
+        "source_routes": role.open_relay,
     }
     signing = [domain.name for domain in signs_for(world.plan, host, role) if domain.name in world.keys]
     config["signing"] = [

@@ -1,7 +1,8 @@
 """Mailbox addresses and the paths that carry them in MAIL and RCPT.
 
 Theory of operation. A path is `<local@domain>` (RFC 5321 §4.1.2), `<>` for the null reverse-path, or
-`<postmaster>` without a domain (§4.5.1). An old source route before it is skipped (§3.6.1, appendix C).
+`<postmaster>` without a domain (§4.5.1). An old source route, `@one,@two:` (RFC 821 §3.1), may stand before
+the mailbox: what becomes of it is for the policy to say (RFC 5321 §3.6.1, appendix C).
 With SMTPUTF8 both sides may hold any printable character beyond ASCII (RFC 6531 §3.3).
 
 Only the host that serves a domain may look into a local part (RFC 5321 §2.3.11). This one reads its own:
@@ -27,7 +28,12 @@ _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*|{_LITERAL}"
 
 _MAILBOX = re.compile(rf"(?P<local>{_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN})")
 _ROUTED = re.compile(rf"@(?:{_DOMAIN})")
-_PATH = re.compile(rf"<(?:@[^:\s<>\"]*:)?(?P<mailbox>(?:{_QUOTED}|[^<>\"])*)>(?:[ \t]+(?P<rest>.*))?")
+_PATH = re.compile(rf"<(?P<route>@[^:\s<>\"]*:)?(?P<mailbox>(?:{_QUOTED}|[^<>\"])*)>(?:[ \t]+(?P<rest>.*))?")
+# What nearly every path is: it needs no second look.
+_PLAIN = re.compile(
+    r"<([A-Za-z0-9_+=\-]{1,60}(?:\.[A-Za-z0-9_+=\-]{1,60}){0,3})"
+    r"@((?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,38}[A-Za-z0-9])?\.){1,5}[A-Za-z]{2,20})>"
+)
 _UNQUOTED = re.compile(_DOT_STRING)
 
 
@@ -57,6 +63,8 @@ class Address:
     def canonical(self) -> Address:
         """The same mailbox as this host compares it: no case, no needless quotes, accents composed."""
         local = self.local
+        if local.isascii() and self.domain.isascii() and not local.startswith('"'):
+            return Address(local=local.lower(), domain=self.domain.lower().rstrip("."))
         if local.startswith('"'):
             inner = re.sub(r"\\(.)", r"\1", local[1:-1])
             local = inner if _UNQUOTED.fullmatch(inner) else local
@@ -94,6 +102,8 @@ def parse_address(text: str) -> Address:
         route = tuple(host.removeprefix("@") for host in hosts.split(","))
         if not colon or not all(map(_ROUTED.fullmatch, hosts.split(","))):
             raise BadAddress(f"not a mailbox: {printable(whole)}")
+        if len(hosts) > 255:
+            raise BadAddress("the source route has more than 255 characters")
     found = _MAILBOX.fullmatch(text)
     # isprintable() also refuses the surrogates that stand for bytes which were no UTF-8.
     if not found or not text.isprintable():
@@ -110,13 +120,19 @@ def parse_address(text: str) -> Address:
 def parse_path(text: str, *, postmaster_at: str) -> tuple[Address | None, str]:
     """Return the mailbox of the path that `text` begins with, and the parameters after it.
 
-    The null path gives None; `<postmaster>` alone is the one at `postmaster_at`.
+    A source route stays with the mailbox. The null path gives None, `<postmaster>` alone the one at
+    `postmaster_at`.
     Raises: BadAddress.
     """
+    plain = _PLAIN.fullmatch(text)
+    if plain:
+        return Address(local=plain[1], domain=plain[2]), ""
     found = _PATH.fullmatch(text)
     if not found:
         raise BadAddress("a path stands in angle brackets: <local@domain>")
     mailbox, rest = found["mailbox"], found["rest"] or ""
+    if found["route"]:
+        return parse_address(found["route"] + mailbox), rest
     if not mailbox:
         return None, rest
     if mailbox.lower() == "postmaster":

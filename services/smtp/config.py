@@ -18,6 +18,11 @@
     command_timeout_s = 300.0            # for every other reply
     destination_concurrency = 10         # messages under way to one destination at a time
     session_limit = 400                  # sessions at a time on each port; one more is told to come again
+    client_session_limit = 100           # of these from one address
+    recipient_limit = 1000               # recipients of one message
+    error_limit = 100                    # refused commands since the last message, then a session ends
+    line_limit = 1048576                 # octets of a line in a message
+    source_routes = false                # go where the sender says: @host:user@domain, user%domain@here
     opportunistic_tls = false            # take up TLS with servers that offer it; needs [tls]
     [tls]                                # PEM files; the key log is appended to in NSS format
     cert = "cert.pem"
@@ -30,6 +35,9 @@
     address = "bob@example.org"
     password = "secret"                  # empty or absent: may not submit
     mailbox = true
+    [[aliases]]
+    address = "info@example.org"         # at a local domain
+    to = ["bob@example.org", "alice@example.com"]
     [[routes]]
     domain = "*"                         # or a domain; the most specific one is taken
     via = "isp-a.example.net"            # a domain, looked up by MX; of a list, one is chosen by seed
@@ -97,6 +105,14 @@ class Signing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """Mail for `address` goes to each of `to`, here or elsewhere."""
+
+    address: Address
+    to: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Mail for `domain` (`*`: any other) goes to the MX of one of the `via` domains.
 
@@ -133,10 +149,16 @@ class MtaConfig:
     command_timeout_s: float = 300.0
     destination_concurrency: int = 10
     session_limit: int = 400
+    client_session_limit: int = 100
+    recipient_limit: int = 1000
+    error_limit: int = 100
+    line_limit: int = 1024 * 1024
+    source_routes: bool = False
     tls: TlsConfig | None = None
     opportunistic_tls: bool = False
     domains: tuple[Domain, ...] = ()
     users: tuple[User, ...] = ()
+    aliases: tuple[Alias, ...] = ()
     routes: tuple[Route, ...] = ()
     signing: tuple[Signing, ...] = ()
 
@@ -182,10 +204,16 @@ def _mta(table: _Table) -> MtaConfig:
         command_timeout_s=table.positive("command_timeout_s", 300.0),
         destination_concurrency=table.whole("destination_concurrency", 10, 1),
         session_limit=table.whole("session_limit", 400, 1),
+        client_session_limit=table.whole("client_session_limit", 100, 1),
+        recipient_limit=table.whole("recipient_limit", 1000, 1),
+        error_limit=table.whole("error_limit", 100, 1),
+        line_limit=table.whole("line_limit", 1024 * 1024, 1000),  # the least: RFC 5321 §4.5.3.1.6
+        source_routes=table.take("source_routes", bool, default=False),
         tls=next(map(_tls, table.tables("tls", single=True)), None),
         opportunistic_tls=table.take("opportunistic_tls", bool, default=False),
         domains=tuple(map(_domain, table.tables("domains"))),
         users=tuple(map(_user, table.tables("users"))),
+        aliases=tuple(map(_alias, table.tables("aliases"))),
         routes=tuple(map(_route, table.tables("routes"))),
         signing=tuple(map(_signing, table.tables("signing"))),
     )
@@ -218,17 +246,21 @@ def _domain(table: _Table) -> Domain:
 
 
 def _user(table: _Table) -> User:
-    try:
-        address = parse_address(table.text("address"))
-    except BadAddress as error:
-        raise table.error("address", f"is wrong: {error}") from error
     user = User(
-        address=address,
+        address=table.address("address", table.text("address")),
         password=table.text("password", ""),
         mailbox=table.take("mailbox", bool, default=True),
     )
     table.no_more_keys()
     return user
+
+
+def _alias(table: _Table) -> Alias:
+    address, to = table.address("address", table.text("address")), table.texts("to")
+    if not to:
+        raise table.error("to", "names nobody")
+    table.no_more_keys()
+    return Alias(address=address, to=tuple(table.address("to", one) for one in to))
 
 
 def _route(table: _Table) -> Route:
@@ -304,6 +336,12 @@ class _Table:
 
     def path(self, key: str, default: str | None = None) -> Path:
         return self.base / self.text(key, default)
+
+    def address(self, key: str, text: str) -> Address:
+        try:
+            return parse_address(text)
+        except BadAddress as error:
+            raise self.error(key, f"is wrong: {error}") from error
 
     def network(self, text: str) -> Network:
         try:

@@ -27,7 +27,8 @@ from services.smtp.outcomes import Ledger
 from services.smtp.policy import Directory, Policy
 from services.smtp.queue import Queue
 from services.smtp.routing import Resolver
-from services.smtp.server import Reception, ServerSession
+from services.smtp.server import Reception, ServerSession, Sessions
+from services.smtp.session import Terms
 from services.smtp.spool import Spool
 from services.smtp.streams import Streams
 from services.smtp.transfer import Transfers
@@ -52,7 +53,8 @@ class _LoggedNotices:
         self._notices.ready()
 
     def event(self, kind: str, **fields: object) -> None:
-        log.info("%s %s", kind, " ".join(f"{name}={value!r}" for name, value in fields.items()))
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s %s", kind, " ".join(f"{name}={value!r}" for name, value in fields.items()))
         self._notices.event(kind, **fields)
 
     def handle(self, method: str, handler: Handler) -> None:
@@ -71,8 +73,6 @@ async def serve(
     `resolver` stands in for the name servers of the configuration.
     Raises: ConfigError, ServiceError (a port or the spool is taken, a certificate cannot be read).
     """
-    # aiosmtpd logs each command, and warns of its own internals; what matters is told by events.
-    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     notices = _LoggedNotices(notices)
     streams = Streams(seed=config.seed, host=config.host, role="mta")
     tls = server_context(config.tls) if config.tls else None
@@ -91,18 +91,18 @@ async def serve(
     )
     runner = Runner(config, queue=queue, ledger=ledger, directory=directory, transfers=transfers, clock=clock)
     Administration(queue, transfers.forget_failures).serve(notices)
-    sessions: list[set[ServerSession]] = []
+    policy = Policy(
+        directory, config.relay_from, hostname=config.hostname, source_routes=config.source_routes
+    )
+    sessions: list[Sessions] = []
 
     def reception(*, submission: bool) -> Reception:
         return Reception(
-            hostname=config.hostname,
-            submission=submission,
+            terms=_terms(config, policy, submission=submission),
             tls=tls,
-            size_limit=config.size_limit,
             session_limit=config.session_limit,
+            client_session_limit=config.client_session_limit,
             command_timeout_s=config.command_timeout_s,
-            directory=directory,
-            policy=Policy(directory, config.relay_from),
             queue=queue,
             notices=notices,
             signer=signer,
@@ -113,14 +113,14 @@ async def serve(
         await queue.open()
         for port, submission in ((config.smtp_port, False), (config.submission_port, True)):
             if port:
-                sessions.append(set())
+                sessions.append(Sessions())
                 servers += await _listen(config.listen, port, reception(submission=submission), sessions[-1])
         notices.ready()
         await runner.run()
     finally:
         for server in servers:
             server.close()
-        await _close(set().union(*sessions))
+        await _close([session for some in sessions for session in some])
         await runner.finish(_GRACE_S)
         await queue.close()
 
@@ -143,6 +143,19 @@ def _queue(config: MtaConfig, notices: Notices, streams: Streams, clock: Callabl
         notices.event("set-aside", id=queue_id, reason=reason, file=file)
 
     return Queue(Spool(config.spool), streams=streams, clock=clock, set_aside=set_aside)
+
+
+def _terms(config: MtaConfig, policy: Policy, *, submission: bool) -> Terms:
+    return Terms(
+        hostname=config.hostname,
+        submission=submission,
+        starttls=config.tls is not None,
+        size_limit=config.size_limit,
+        recipient_limit=config.recipient_limit,
+        error_limit=config.error_limit,
+        line_limit=config.line_limit,
+        policy=policy,
+    )
 
 
 def _ledger(
@@ -194,7 +207,7 @@ def client_context(tls: TlsConfig) -> ssl.SSLContext:
 
 
 async def _listen(
-    addresses: tuple[str, ...], port: int, reception: Reception, sessions: set[ServerSession]
+    addresses: tuple[str, ...], port: int, reception: Reception, sessions: Sessions
 ) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
     servers: list[asyncio.Server] = []

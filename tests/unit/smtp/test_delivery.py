@@ -71,8 +71,8 @@ async def send(
     commands = "".join(f"C: {escaped(line)}\nS: 250 *\n" for line in lines)
     await play(
         configuration.smtp_port,
-        f"S: 220 *\nC: EHLO client.example\n{'S: 250*' + chr(10)}"
-        + "S: 250*\n" * 5
+        "S: 220 *\nC: EHLO client.example\nS: 250*\n"
+        + "S: 250*\n" * 7
         + commands
         + f"C: DATA\nS: 354 *\nC: Subject: x\nC:\nC: {escaped(text)}\nC: .\nS: 250 *queued as *",
     )

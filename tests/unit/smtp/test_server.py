@@ -26,7 +26,9 @@ EHLO = """
     S: 250-SIZE 100000
     S: 250-8BITMIME
     S: 250-SMTPUTF8
-    S: 250 ENHANCEDSTATUSCODES
+    S: 250-ENHANCEDSTATUSCODES
+    S: 250-DSN
+    S: 250 CHUNKING
 """
 MAIL = """
     C: MAIL FROM:<alice@example.com>
@@ -102,7 +104,13 @@ def test_session_commands(tmp_path: Path, transcript: str) -> None:
             "<alice@example.com> BODY=BINARYMIME", "501 5.5.4 *", id="a body type that is not offered"
         ),
         pytest.param("<alice@example.com> SMTPUTF8=1", "501 5.5.4 *", id="a value where none belongs"),
-        pytest.param("<alice@example.com> RET=HDRS", "555 5.5.4 *", id="an extension that is not offered"),
+        pytest.param("<alice@example.com> HOLDFOR=9", "555 5.5.4 *", id="an extension that is not offered"),
+        pytest.param("<alice@example.com> RET=hdrs ENVID=QQ+2B1", "250 2.1.0 Ok", id="DSN"),
+        pytest.param("<alice@example.com> RET=BODY", "501 5.5.4 *", id="DSN: a bad RET"),
+        pytest.param("<alice@example.com> ENVID=", "501 5.5.4 *", id="DSN: an empty ENVID"),
+        pytest.param("<alice@example.com> ENVID=a+2b", "501 5.5.4 *", id="DSN: ENVID is no xtext"),
+        pytest.param(f"<alice@example.com> ENVID={'a' * 101}", "501 5.5.4 *", id="DSN: ENVID is too long"),
+        pytest.param("<alice@example.com> SIZE=1 size=2", "501 5.5.4 *twice*", id="a parameter twice"),
         pytest.param("<alice@example.com> AUTH=<>", "555 5.5.4 *", id="AUTH belongs to submission"),
     ],
 )
@@ -129,9 +137,21 @@ def test_mail(tmp_path: Path, line: str, reply: str) -> None:
         pytest.param("TO:<carol@example.com>", "550 5.7.1 *relaying denied", id="anywhere else"),
         pytest.param("TO:<bob@example.org@example.net>", "501 5.1.3 *", id="no mailbox"),
         pytest.param("TO:<>", "501 5.1.3 *", id="the null path"),
+        pytest.param("TO:<bob@example.org> NOTIFY=NEVER", "250 2.1.5 Ok", id="DSN: never"),
         pytest.param(
-            "TO:<bob@example.org> NOTIFY=NEVER", "555 5.5.4 *", id="a parameter that is not offered"
+            "TO:<bob@example.org> NOTIFY=success,Delay ORCPT=rfc822;b+2Bx@a", "250 2.1.5 Ok", id="DSN: words"
         ),
+        pytest.param("TO:<bob@example.org> NOTIFY=NEVER,DELAY", "501 5.5.4 *", id="DSN: never and sometimes"),
+        pytest.param("TO:<bob@example.org> NOTIFY=", "501 5.5.4 *", id="DSN: no word"),
+        pytest.param("TO:<bob@example.org> ORCPT=bob@a", "501 5.5.4 *", id="DSN: no type of address"),
+        pytest.param("TO:<bob@example.org> ORCPT=rfc822;a=b", "501 5.5.4 *", id="DSN: no xtext"),
+        pytest.param("TO:<bob@example.org> RET=FULL", "555 5.5.4 *", id="a parameter of MAIL"),
+        pytest.param("TO:<@far.example:bob@example.org>", "250 2.1.5 Ok", id="a source route to a user"),
+        pytest.param("TO:<@far.example:carol@example.com>", "550 5.7.1 *", id="a source route elsewhere"),
+        pytest.param("TO:<carol%example.com@example.org>", "550 5.7.1 *", id="a percent sign"),
+        pytest.param("TO:<carol%example.com@example.net>", "550 5.7.1 *", id="a percent sign, relayed for"),
+        pytest.param('TO:<"carol@example.com"@example.org>', "550 5.7.1 *", id="an address in quotes"),
+        pytest.param("TO:<example.com!carol@example.org>", "550 5.7.1 *", id="an exclamation mark"),
         pytest.param("<bob@example.org>", "501 5.5.4 *", id="no TO:"),
     ],
 )
@@ -289,7 +309,7 @@ def test_submission_in_the_clear(tmp_path: Path, tls: TlsConfig) -> None:
         async with running(configuration):
             await play(
                 configuration.submission_port,
-                EHLO.replace("250 ENHANCED", "250-ENHANCED")
+                EHLO.replace("250 CHUNKING", "250-CHUNKING")
                 + """
                 S: 250 STARTTLS
                 C: AUTH PLAIN AGEAYg==
