@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TO_BOB = ("rcpt-mx1", "rcpt-filt", "rcpt-mda")
 
 
-@pytest.mark.parametrize("via", ["open-1", "open-2"])
-def test_the_true_origin(shared_lab: Lab, via: str) -> None:
+@pytest.mark.parametrize("percent", [False, True], ids=["source route", "percent hack"])
+@pytest.mark.parametrize("via", ["open-1", "open-1 open-2", "open-2 open-1", "open-1 open-2 open-1"])
+def test_the_true_origin(shared_lab: Lab, via: str, percent: bool) -> None:
     """The message passes the relays in the chosen order; the journey begins where it did in truth."""
     relays = via.split()
-    found = spam_chain.account(shared_lab, relays, forged=2)
+    found = spam_chain.account(shared_lab, relays, forged=2, percent=percent)
     assert found.state == "delivered"
     assert found.true == ("mallory", *relays, *TO_BOB)
     # The header says that it began with somebody in the company, who never had it.
@@ -55,8 +56,8 @@ def test_a_relay_that_is_none(shared_lab: Lab) -> None:
 def test_from_the_command_line(shared_lab: Lab) -> None:
     """`mailbed send --via` tells the journey from the spammer on."""
     argv = ["send", "--lab", shared_lab.name, "--host", "mallory", "--from", spam_chain.CHIEF]
-    argv += ["--to", spam_chain.BOB, "--via", "open-1"]
+    argv += ["--to", spam_chain.BOB, "--via", "open-1,open-2"]
     result = subprocess.run([ROOT / "scripts" / "mailbed", *argv], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
-    for step in ("mallory    → open-1", "open-1     → rcpt-mx1"):
+    for step in ("mallory    → open-1", "open-1     → open-2", "open-2     → rcpt-mx1"):
         assert step in result.stdout
