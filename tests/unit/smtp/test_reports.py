@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from services.smtp.envelope import Envelope, Wishes
 from services.smtp.queue import Queue
 from services.smtp.spool import Spool
 from services.smtp.streams import Streams
-from tests.unit.smtp.running import Events, ScriptedServer
+from tests.unit.smtp.running import Events, ScriptedServer, config, free_port, running
 from tests.unit.smtp.test_delivery import deliver, inbox, parts
 
 ORCPT = "rfc822;info+2Bx@example.org"
@@ -85,3 +86,38 @@ def test_a_mailbox_here(tmp_path: Path, notify: tuple[str, ...]) -> None:
         assert len(events.of("reported")) == len(actions)
 
     deliver(tmp_path, steps)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "action", "status"),
+    [("bob@example.org", "delivered", "2.1.5"), ("eve@example.org", "failed", "5.1.1")],
+)
+def test_two_servers_of_ours(tmp_path: Path, recipient: str, action: str, status: str) -> None:
+    """The last server reports delivery, as the first one passed it on; a refusal is reported by the first."""
+    port = free_port()
+    dns = "example.com MX 10 near\nexample.org MX 10 far\nnear A 127.0.0.1\nfar A 127.0.0.2"
+    neighbours = (ip_network("127.0.0.0/8"),)
+    far = config(
+        tmp_path / "far",
+        listen=("127.0.0.2",),
+        smtp_port=port,
+        remote_port=port,
+        relay_from=neighbours,
+    )
+
+    async def steps(events: Events, mta: MtaConfig, _: ScriptedServer) -> None:
+        async with running(far, dns) as there:
+            await events.wait("delivered")
+            (report,) = inbox(mta)
+            whole, each = parts(parts(report)[1])
+            assert (whole["Original-Envelope-Id"], each["Original-Recipient"]) == (
+                "QQ+1",
+                "rfc822; info+x@example.org",
+            )
+            assert (each["Action"], each["Status"]) == (action, status)
+            author = "mx.example.org" if action == "delivered" else "mx.example.com"
+            assert whole["Reporting-MTA"] == f"dns; {author}"
+            assert len(events.of("reported") + there.of("reported")) == 1
+
+    leave(tmp_path / "spool", recipient, notify=("SUCCESS", "FAILURE"))
+    deliver(tmp_path, steps, dns=dns, smtp_port=port, remote_port=port)
