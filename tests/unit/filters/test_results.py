@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import authres
+
 from services.filters.authentication import Authentication, Dmarc, Result, Signature
 
 FOUND = Authentication(
@@ -48,3 +50,18 @@ def test_nothing_in_a_message_writes_another_result() -> None:
     assert len(lines) == 5
     assert lines[1] == r'	spf=pass smtp.mailfrom="\"a  X: y\"; dkim=pass \"@example.com";'
     assert lines[2] == r'	dkim=fail header.d="x\"; dmarc=pass" header.s="s  From: z";'
+
+
+def test_another_reader_reads_it() -> None:
+    """authres, by which others read such fields, finds the same results, quoted ones too."""
+    bounce = dataclasses.replace(FOUND, sender='odd "name"@example.com')
+    for found in (FOUND, bounce):
+        parsed = authres.AuthenticationResultsHeader.parse(found.header().replace("\r\n", ""))
+        assert parsed.authserv_id == "rcpt-filt.example.org"
+        assert [(one.method, one.result) for one in parsed.results] == [
+            ("spf", "pass"),
+            ("dkim", "pass"),
+            ("dkim", "fail"),
+            ("dmarc", "pass"),
+            ("arc", "none"),
+        ]
