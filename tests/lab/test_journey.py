@@ -107,6 +107,30 @@ def test_notice_of_failure(shared_lab: Lab, first: Journey) -> None:
     assert notice.path[-3:] == ("corp-mta1", "corp-hub", "corp-msa")
 
 
+ASKS_FOR_A_REPORT = f"""
+import smtplib
+with smtplib.SMTP("corp-mta1.example.com") as session:
+    text = "Subject: hello\\r\\nMessage-ID: <report@example.com>\\r\\n\\r\\nHello Bob\\r\\n"
+    session.sendmail("{ALICE}", ["{BOB}"], text, ["ENVID=Q1"], ["NOTIFY=SUCCESS"])
+"""
+
+
+def test_report_of_delivery(shared_lab: Lab, first: Journey) -> None:
+    """Who asks for it with DSN hears of the delivery from the last server, across all relays."""
+    assert shared_lab.exec("corp-hub", sys.executable, "-c", ASKS_FOR_A_REPORT).returncode == 0
+
+    def arrived() -> tuple[Journey, Journey] | None:
+        found = {journey.number: journey for journey in shared_lab.journeys().journeys}
+        subject = next((one for one in found.values() if one.message_id == "<report@example.com>"), None)
+        notice = found[subject.notices[0].journey] if subject and subject.notices else None
+        return (subject, notice) if subject and notice and notice.end.host == "corp-msa" else None
+
+    subject, notice = until(arrived, 30)
+    assert (subject.end.state, subject.end.host) == ("delivered", "rcpt-mda")
+    assert (notice.action, notice.about, notice.recipient) == ("delivered", subject.number, ALICE)
+    assert (notice.path[0], notice.sender) == ("rcpt-mda", "")
+
+
 def test_exchanger_that_is_down(lab: Lab) -> None:
     """With the first MX down the attempt at it is told as unreachable; the second waits for it."""
     with lab.fault("host-down", "rcpt-mx1"):
