@@ -507,4 +507,5 @@ _COMMANDS: dict[str, Callable[[Session, str], Reply | None]] = {
 
 
 def _shown(text: str) -> str:
-    return printable(text[:80])
+    # In ASCII, since a client that has not said SMTPUTF8 may take nothing else (RFC 6531 §3.5).
+    return printable(text[:80]).encode("ascii", "backslashreplace").decode()
