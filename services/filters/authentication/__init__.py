@@ -3,7 +3,7 @@
     authenticate        find all of it (checking)
     Authentication      what was found, and the header field that says so (results)
     HostResolver        the host's own resolver (lookups); Resolver is what any must do
-    reports, collector  what a recipient tells a domain about mail in its name
+    reports, collector, due  what a recipient tells a domain about mail in its name
     seal                vouch for a message that one has changed (chain)
     without_results_of  take out forged header fields (services.filters.header)
 

@@ -18,6 +18,7 @@ import pytest
 
 from services.filters.authentication.checking import organisation
 from services.filters.authentication.collector import Collector
+from services.filters.authentication.due import due
 from services.filters.authentication.reports import (
     Interval,
     Row,
@@ -296,3 +297,25 @@ def test_intervals_within_a_second_are_told_apart(tmp_path: Path) -> None:
         found = collector.end_interval(1000.2)
     assert len(found) == 3
     assert len({(one.begin, one.end) for one in found}) == 3
+
+
+def test_reports_that_are_due(tmp_path: Path) -> None:
+    """Each domain that says where to gets one; the same one, if its interval is not done with."""
+    collector = Collector(tmp_path)
+    wanted = replace(ROW, record="v=DMARC1; p=none; rua=mailto:a@example.com")
+    for one in (wanted, ROW, replace(wanted, published_at="example.edu"), wanted):
+        collector.add(one, now=1000)
+    for _ in range(2):
+        (ended,) = collector.end_interval(2000)
+        (report,) = asyncio.run(
+            due(
+                ended,
+                reporter="mx.example.org",
+                address="p@example.org",
+                resolver=TableResolver({}),
+                now=3000,
+            )
+        )
+        assert (report.domain, report.recipients) == ("example.com", ("a@example.com",))
+        assert b"\r\nMessage-ID: <example.com.1000.2000@mx.example.org>\r\n" in report.content
+        assert b"3 messages" in report.content
