@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import re
+import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +17,7 @@ import pytest
 
 from mailbed import Lab, SentMessage
 from mailbed.cli import app
-from mailbed.errors import UsageError
+from mailbed.errors import SendFailed, UsageError
 from mailbed.pytest_plugin import LabFactory
 from mailbed.queuehandle import InQueue
 from tests.lab.residue import until
@@ -203,3 +207,85 @@ def test_many_or_large_messages_wait_longer(lab_factory: LabFactory) -> None:
     assert max(many) > 2 * alone
     assert large > 1.8
     assert large > 2 * alone
+
+
+class Load:
+    """Threads that send numbered messages to a mailbox far away until they are stopped."""
+
+    def __init__(self, lab: Lab, threads: int) -> None:
+        self._lab = lab
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._sent = 0
+        self.acknowledged: set[str] = set()
+        self._threads = [threading.Thread(target=self._send) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while not self._stopped.is_set():
+            with self._lock:
+                self._sent += 1
+                number = str(self._sent)
+            try:
+                self._lab.send(f"X-Number: {number}\n\n{'x' * 3000}\n", sender=ALICE, to=BOB)
+            except SendFailed:
+                time.sleep(0.05)
+                continue
+            self.acknowledged.add(number)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def arrived(lab: Lab, address: str) -> Counter[str]:
+    """How often each numbered message lies in a mailbox."""
+    contents = [path.read_bytes() for path in (lab.maildir(address) / "new").iterdir()]
+    return Counter(found[1].decode() for data in contents if (found := re.search(rb"X-Number: (\d+)", data)))
+
+
+def relayed(lab: Lab) -> Counter[tuple[str, str, str]]:
+    """How often each server has told that it relayed a message to a recipient."""
+    lines = (lab.run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [event for event in map(json.loads, lines) if event["kind"] == "relayed"]
+    return Counter((event["host"], event["id"], event["recipient"]) for event in events)
+
+
+@pytest.mark.topology("two-companies", time_scale=600)
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(10, id="10 kills"),
+        pytest.param(200, id="200 kills", marks=[pytest.mark.long, pytest.mark.timeout(900)]),
+    ],
+)
+def test_any_mail_server_is_killed(lab: Lab, kills: int) -> None:
+    """Whichever servers of the way are killed under load, every acknowledged message arrives.
+
+    No server sends again what it has noted as sent: what comes twice is what a server was killed at.
+    """
+    rng = random.Random(kills)
+    servers = [
+        host.name
+        for host, role in lab.plan.roles()
+        if role.kind == "mail-server" and host.name.startswith(("corp-", "isp-", "rcpt-"))
+    ]
+    load = Load(lab, threads=3)
+    try:
+        for _ in range(kills):
+            time.sleep(rng.uniform(0.0, 0.2))
+            with lab.fault("service-down", rng.choice(servers), "mail-server"):
+                time.sleep(rng.uniform(0.0, 0.1))
+    finally:
+        load.stop()
+    queues = [lab.queue(host) for host in servers]
+    until(lambda: not any(queue.messages() for queue in queues) or None, 120)
+    found = arrived(lab, BOB)
+    assert len(load.acknowledged) > kills
+    assert load.acknowledged <= set(found)
+    assert set(relayed(lab).values()) == {1}
+    # A kill may repeat what was under way: one a session, and of those there are few at a time.
+    assert found.total() - len(found) <= 4 * kills
+    assert not list((lab.run / "hosts").glob("*/spool/corrupt/*"))
