@@ -38,7 +38,8 @@ from services.smtp.transfer import NOT_REACHED, Transfers
 
 log = logging.getLogger(__name__)
 
-_MESSAGES_AT_ONCE = 2000
+# Each of them is worth kilobytes while it is attempted.
+_MESSAGES_AT_ONCE = 500
 
 
 class Runner:

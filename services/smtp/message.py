@@ -84,7 +84,9 @@ def _advanced(recipients: Sequence[Recipient], progress: Progress) -> list[Recip
         if recipient.address != progress.recipient:
             kept.append(recipient)
         elif progress.fate == "deferred":
-            again = replace(recipient, attempts=progress.attempts, due=progress.due, reply=progress.reply)
+            # A whole queue may have got the same reply: one copy of it does.
+            reply = sys.intern(progress.reply)
+            again = replace(recipient, attempts=progress.attempts, due=progress.due, reply=reply)
             kept.append(replace(again, warned=recipient.warned or progress.warned))
     return kept
 

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 
 from services.smtp.routing import Remote
 
-Recipients = frozenset[str]
+Recipients = tuple[str, ...]
 
 
 class _InOrder:
@@ -38,7 +38,7 @@ class Recovery:
 
     def waits(self, remote: Remote, queue_id: str, recipients: Iterable[str]) -> None:
         """Note that a message waits for the hop with these recipients."""
-        self._waiting.setdefault(remote, {})[queue_id] = frozenset(recipients)
+        self._waiting.setdefault(remote, {})[queue_id] = tuple(recipients)
 
     def forget(self, remote: Remote, queue_id: str) -> None:
         """Note that a message does not wait any more: it is tried, or gone."""

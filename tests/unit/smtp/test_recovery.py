@@ -17,9 +17,9 @@ def test_what_waits() -> None:
     recovery.waits(HOP, "B", ["b@example.org", "c@example.org"])
     recovery.waits(OTHER, "A", ["d@example.net"])
     recovery.forget(HOP, "A")
-    assert recovery.reached(HOP) == {"B": {"b@example.org", "c@example.org"}}
+    assert recovery.reached(HOP) == {"B": ("b@example.org", "c@example.org")}
     assert recovery.reached(HOP) == {}
-    assert recovery.waiting(OTHER) == {"A": {"d@example.net"}}
+    assert recovery.waiting(OTHER) == {"A": ("d@example.net",)}
 
 
 async def passing(recovery: Recovery, *ids: str) -> list[str]:
