@@ -14,7 +14,7 @@ what services *say*; what crossed the wire is read from the capture (captures).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from captures.paths import same
@@ -23,6 +23,9 @@ Place = tuple[str, str]
 """A host and a queue id there."""
 
 FINAL = ("delivered", "bounced")
+
+_LONGEST = 200  # a chain of hosts is never longer than the number of hops that a loop is stopped at
+_LUCK = {"pending": 0, "deferred": 1, "bounced": 2, "delivered": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +60,13 @@ class Tracker:
         """`hosts` maps an address or a fully qualified name to a host of the plan."""
         self._hosts = {key.lower(): host for key, host in hosts.items()}
         self._last: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._rewritten: dict[tuple[str, str, str], list[str]] = {}
 
     def learn(self, event: Mapping[str, Any]) -> None:
         """Take note of an event (mailbed.event/1); those that are not about a recipient change nothing."""
+        if event["kind"] == "accepted":
+            for recipient, reached in event.get("rewritten", {}).items():
+                self._rewritten[event["host"], str(event["id"]), same(recipient)] = reached
         if event["kind"] not in ("relayed", "deferred", *FINAL):
             return
         key = (event["host"], str(event.get("id", "")), same(str(event.get("recipient", ""))))
@@ -68,12 +75,29 @@ class Tracker:
             self._last[key] = dict(event)
 
     def outcome(self, place: Place, recipient: str) -> Outcome:
-        """Return what became of the message that `place` accepted, for one recipient."""
+        """Return what became of the message that `place` accepted, for one recipient.
+
+        Where an alias stands for several people it is settled when it is for all of them, and what became of
+        the unluckiest of them counts.
+        """
+        return self._outcome(place, recipient, _LONGEST)
+
+    def _outcome(self, place: Place, recipient: str, hops: int, *, named: bool = True) -> Outcome:
+        """`named`: the recipient may be an alias there, and is not one of those that it stands for."""
         host, queue_id = place
         path: list[str] = [host]
-        # A chain is never longer than the number of hops that a loop is stopped at.
-        for _ in range(200):
-            event = self._last.get((host, queue_id, same(recipient)))
+        for left in range(hops, 0, -1):
+            key = (host, queue_id, same(recipient))
+            reached = self._rewritten.get(key, ()) if named or len(path) > 1 else ()
+            if reached:
+                # Half as far each time: aliases that lead round in a circle of hosts come to an end.
+                found = [
+                    self._outcome((host, queue_id), one, left // 2, named=same(one) != same(recipient))
+                    for one in reached
+                ]
+                worst = min(found, key=lambda outcome: _LUCK.get(outcome.state, 0))
+                return replace(worst, recipient=recipient, path=(*path[:-1], *worst.path))
+            event = self._last.get(key)
             if event is None:
                 return Outcome(recipient=recipient, state="pending", host=host, path=tuple(path))
             if event["kind"] != "relayed":

@@ -36,6 +36,13 @@ class _Known:
         self.places = {*self.hosts, *(network.name for network in plan.networks)}
         self.domains = {domain.name for domain in plan.domains}
         self.users = {f"{user.local}@{domain.name}" for domain in plan.domains for user in domain.users}
+        # As servers compare them: local parts without case, `+detail` cut off.
+        self.people = {user.lower() for user in self.users}
+        self.aliases = {
+            f"{alias.local}@{domain.name}".lower(): [_whole(one, domain) for one in alias.to]
+            for domain in plan.domains
+            for alias in domain.aliases
+        }
         self.exchangers = {
             domain.name: {exchanger.host for exchanger in domain.exchangers} for domain in plan.domains
         }
@@ -99,7 +106,7 @@ def _domain(known: _Known, domain: Domain) -> Iterator[str]:
         yield f"{what} has no MX: name its exchangers, or say implicit = true"
     if domain.exchangers and domain.implicit:
         yield f"{what} is implicit and has exchangers: it cannot be both"
-    if domain.transit and (domain.users or domain.name in known.holders):
+    if domain.transit and (domain.users or domain.aliases or domain.name in known.holders):
         yield f"{what} is for transit, so it has no users and nobody holds its mailboxes"
     yield from _published(what, domain)
     for exchanger in domain.exchangers:
@@ -111,9 +118,10 @@ def _domain(known: _Known, domain: Domain) -> Iterator[str]:
     holders = known.holders.get(domain.name, [])
     if len(holders) > 1:
         yield f"{what} has two primaries: {' and '.join(holders)} both hold its mailboxes"
-    if domain.users and not holders:
-        yield f"{what} has users, but no mail server holds its mailboxes"
+    if (domain.users or domain.aliases) and not holders:
+        yield f"{what} has {'users' if domain.users else 'aliases'}, but no mail server holds its mailboxes"
     yield from _users(what, domain)
+    yield from _aliases(known, what, domain)
 
 
 def _published(what: str, domain: Domain) -> Iterator[str]:
@@ -130,6 +138,40 @@ def _users(what: str, domain: Domain) -> Iterator[str]:
             yield f"{what}: user {local!r} is no local part of an address"
         if times > 1:
             yield f"{what}: user {local} is there {times} times"
+
+
+def _aliases(known: _Known, what: str, domain: Domain) -> Iterator[str]:
+    for local, times in Counter(alias.local.lower() for alias in domain.aliases).items():
+        if times > 1:
+            yield f"{what}: alias {local} is there {times} times"
+    for alias in domain.aliases:
+        if not (_LOCAL_PART.fullmatch(alias.local) and alias.local.isprintable()):
+            yield f"{what}: alias {alias.local!r} is no local part of an address"
+        if not alias.to:
+            yield f"{what}: alias {alias.local} leads to nobody"
+        own = f"{alias.local}@{domain.name}".lower()
+        for one in map(_whole, alias.to, [domain] * len(alias.to)):
+            if one not in known.people and one not in known.aliases and not one.startswith("postmaster@"):
+                yield f"{what}: alias {alias.local} leads to {one}, where there is nobody"
+            elif one in known.aliases and own not in known.people and own in _led_to(known, one):
+                yield f"{what}: alias {alias.local} leads back to itself through {one}"
+
+
+def _whole(address: str, domain: Domain) -> str:
+    """The address that an alias names, as servers compare it."""
+    local, _, name = (address if "@" in address else f"{address}@{domain.name}").lower().rpartition("@")
+    return f"{local.partition('+')[0] or local}@{name}"
+
+
+def _led_to(known: _Known, address: str) -> set[str]:
+    """The addresses that aliases lead to from this one, and itself."""
+    found, due = set[str](), [address]
+    while due:
+        one = due.pop()
+        if one not in found:
+            found.add(one)
+            due += known.aliases.get(one, []) if one not in known.people else []
+    return found
 
 
 def _exchanger(known: _Known, what: str, exchanger: Exchanger) -> Iterator[str]:

@@ -34,6 +34,7 @@ from __future__ import annotations
 from topologies import hierarchy, parts
 from topologies.parts import Part
 from topologies.plan import (
+    Alias,
     Domain,
     Host,
     Link,
@@ -117,6 +118,7 @@ def office(router: str) -> Part:
                 name="example.com",
                 exchangers=parts.ranked("corp-mta1", "corp-mta2"),
                 users=(User(local="alice"), User(local="carol")),
+                aliases=(Alias(local="info", to=("alice", "carol")),),
                 spf="-all",
                 dkim=True,
                 dmarc="reject",

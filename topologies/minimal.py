@@ -25,6 +25,7 @@
 from __future__ import annotations
 
 from topologies.plan import (
+    Alias,
     Domain,
     Exchanger,
     Host,
@@ -63,6 +64,7 @@ def build() -> Plan:
                 name="example.com",
                 exchangers=(Exchanger(host="corp-mta"),),
                 users=(User(local="alice"), User(local="carol")),
+                aliases=(Alias(local="info", to=("alice", "carol")),),
                 spf="-all",
                 dkim=True,
                 dmarc="reject",

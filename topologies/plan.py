@@ -196,6 +196,14 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """Mail for `local@DOMAIN` goes to each of `to`: local parts of the same domain, or addresses of any."""
+
+    local: str
+    to: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
     """A mail domain. Without exchangers it is `implicit`: its address takes its mail (RFC 5321 §5.1).
 
@@ -211,6 +219,7 @@ class Domain:
     name: str
     exchangers: tuple[Exchanger, ...] = ()
     users: tuple[User, ...] = ()
+    aliases: tuple[Alias, ...] = ()
     implicit: bool = False
     transit: bool = False
     spf: str = ""

@@ -76,6 +76,14 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
             for domain in held
             for user in domain.users
         ],
+        "aliases": [
+            {
+                "address": f"{alias.local}@{domain.name}",
+                "to": [one if "@" in one else f"{one}@{domain.name}" for one in alias.to],
+            }
+            for domain in held
+            for alias in domain.aliases
+        ],
         "routes": [_route(world, route) for route in role.routes],
         "opportunistic_tls": role.opportunistic_tls,
         "source_routes": role.open_relay,

@@ -23,6 +23,13 @@ def relayed(text: str, host: str, remote: str, **fields: object) -> dict[str, ob
     return event(f"{where} relayed {number} {recipient}", next_address=host, remote_id=remote, **fields)
 
 
+def accepted(text: str, **rewritten: list[str]) -> dict[str, object]:
+    """An `accepted` event, `HOST ID`, with whom each recipient at example.org stands for."""
+    host, number = text.split()
+    named = {f"{name}@example.org": reached for name, reached in rewritten.items()}
+    return {"time": 1.5, "host": host, "kind": "accepted", "id": number, "rewritten": named}
+
+
 def outcome(*events: dict[str, object], recipient: str = "bob@example.org") -> Outcome:
     """What became of the message that corp-mta queued as A1."""
     tracker = Tracker(HOSTS)
@@ -161,3 +168,39 @@ def test_other_events_change_nothing(kind: str) -> None:
 def test_what_is_settled(state: str, settled: bool) -> None:
     """Nothing more happens to what was delivered, bounced or refused."""
     assert Outcome(recipient="b@c", state=state, host="a", path=("a",)).settled is settled
+
+
+ALIAS = accepted("corp-mta A1", bob=["bob@example.org", "carol@example.com"])
+BOB, CAROL = (f"corp-mta {{}} A1 {one}" for one in ("bob@example.org", "carol@example.com"))
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "path"),
+    [
+        pytest.param([event(BOB.format("delivered"))], "pending", "corp-mta", id="not yet for all"),
+        pytest.param(
+            [event(BOB.format("delivered")), event(CAROL.format("delivered"))],
+            "delivered", "corp-mta", id="for all",
+        ),
+        pytest.param(
+            [event(BOB.format("bounced")), event(CAROL.format("delivered"))],
+            "bounced", "corp-mta", id="not for one",
+        ),
+        pytest.param(
+            [event(CAROL.format("delivered")), RELAYED, accepted("rcpt-mx B2", bob=["x@example.org"]),
+             event("rcpt-mx deferred B2 x@example.org")],
+            "deferred", "corp-mta rcpt-mx", id="an alias behind an alias",
+        ),
+    ],
+)  # fmt: skip
+def test_aliases(events: list[dict[str, object]], state: str, path: str) -> None:
+    """Whoever writes to an alias hears of the unluckiest of those it stands for."""
+    found = outcome(ALIAS, *events)
+    assert (found.recipient, found.state, " ".join(found.path)) == ("bob@example.org", state, path)
+
+
+def test_aliases_that_go_round_in_a_circle() -> None:
+    """Hosts that hand a message to each other for ever have an outcome all the same."""
+    there = relayed("corp-mta A1 x@example.org", "198.18.2.10", "B2")
+    back = relayed("rcpt-mx B2 x@example.org", "10.1.0.2", "C3")
+    assert outcome(accepted("corp-mta A1", bob=["x@example.org"]), there, back).state == "pending"

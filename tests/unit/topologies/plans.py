@@ -11,6 +11,7 @@ from topologies import catalog
 from topologies.check import check
 from topologies.errors import PlanError
 from topologies.plan import (
+    Alias,
     Command,
     Domain,
     Exchanger,
@@ -124,6 +125,7 @@ def plans(draw: st.DrawFn) -> Plan:
                 name="example.org",
                 exchangers=(Exchanger(host="h1", preference=draw(st.integers(0, 65535))),),
                 users=(User(local="bob"), User(local="josé", password=draw(st.text(max_size=10)))),
+                aliases=draw(st.sampled_from([(), (Alias(local="info", to=("bob", "josé+x@example.org")),)])),
             ),
             Domain(name=fqdns["h1"], implicit=True),
             Domain(name="lab.example.org", exchangers=(Exchanger(host="h1"),), transit=True),

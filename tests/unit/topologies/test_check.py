@@ -12,6 +12,7 @@ from topologies.addressing import assign
 from topologies.check import check
 from topologies.errors import PlanError
 from topologies.plan import (
+    Alias,
     Command,
     Domain,
     Exchanger,
@@ -29,6 +30,17 @@ from topologies.plan import (
 )
 
 SMALL = small()
+ALIASES = [
+    ((Alias(local="info", to=("bob",)), Alias(local="INFO", to=("bob",))), "info is there 2 times"),
+    ((Alias(local="in fo", to=("bob",)),), "'in fo' is no local part of an address"),
+    ((Alias(local="info", to=()),), "info leads to nobody"),
+    ((Alias(local="info", to=("eve",)),), "info leads to eve@example.org, where there is nobody"),
+    ((Alias(local="info", to=("bob@a.org",)),), "info leads to bob@a.org, where there is nobody"),
+    (
+        (Alias(local="a", to=("b",)), Alias(local="b", to=("bob", "A+x"))),
+        "a leads back to itself through b@example.org",
+    ),
+]
 WEB = Command(name="web", command=("true",))
 COMMANDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"command": ()}, "host core: the role web has an empty command"),
@@ -381,6 +393,14 @@ DOMAINS = [
         changed("domains", "example.org", exchangers=(Exchanger(host="mx", preference=65536),)),
         "domain example.org: preference 65536 of mx lies outside 0 to 65535",
         id="a preference too high",
+    ),
+    *(
+        pytest.param(
+            changed("domains", "example.org", aliases=aliases),
+            f"domain example.org: alias {mistake}",
+            id=f"alias {mistake}",
+        )
+        for aliases, mistake in ALIASES
     ),
     pytest.param(
         changed("domains", "example.org", users=(User(local="bob"), User(local="bob"))),
