@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from captures.journeys import Journeys
     from captures.packets import Packet
     from captures.tap import Tap
+    from mailbed.inbox import Inbox
 
 Message = str | bytes | os.PathLike[str] | EmailMessage
 
@@ -279,6 +280,15 @@ class Handle:
         with Client(self.name) as connection:
             connection.call("events.subscribe")
             yield from connection.events(timeout_s)
+
+    def inbox(self, address: str) -> Inbox:
+        """Return the mailbox of a user, read over IMAP on that user's host while the lab runs.
+
+        Raises: UsageError if there is no such mailbox.
+        """
+        from mailbed.inbox import Inbox
+
+        return Inbox(self.plan, self.run, address, lab=self if self._name in sandbox.running() else None)
 
     def maildir(self, address: str) -> Path:
         """Return the Maildir of a user of the plan. Raises: UsageError."""

@@ -29,6 +29,7 @@ from captures.smtp import received_ids
 from mailbed import rundir
 from mailbed.errors import LabError
 from mailbed.tracking import Outcome, Tracker
+from services.mailbox import folder, maildir
 from topologies import planfile
 from topologies.addressing import assign
 from topologies.errors import TopologyError
@@ -144,7 +145,9 @@ def checked(journey: Journey, tracker: Tracker, run: Path) -> Journey:
         return dataclasses.replace(journey, checks=tuple(checks))
     if outcome.state != "delivered":
         return dataclasses.replace(journey, end=_end(journey, outcome), checks=tuple(checks))
-    file = Path("hosts") / outcome.host / "mail" / outcome.file
+    delivered = run / "hosts" / outcome.host / "mail" / outcome.file
+    # A mail program moves what it has read from new/ to cur/.
+    file = (maildir.find(delivered) or delivered).relative_to(run)
     checks.append(_mailbox_check(journey, run / file))
     filed_ns = max(round(outcome.time * 1e9), journey.end.time_ns)
     return dataclasses.replace(
@@ -202,7 +205,8 @@ def _mailbox_check(journey: Journey, file: Path) -> Check:
         with file.open("rb") as stored:
             content = stored.read(_HEADER_BYTES)
     except OSError as error:
-        # A mail program moves what it has read from new/ to cur/.
+        if file.name in folder.numbers(file.parent.parent):
+            return Check(source="mailbox", agrees=True, detail="its reader removed it from the mailbox")
         return Check(source="mailbox", agrees=False, detail=f"{file.name} cannot be read: {error.strerror}")
     named = [name.lower() for name, _ in received_ids(content)][::-1]
     servers = [hop.server.name.lower() for hop in _taken(journey.hops) if hop.server]

@@ -42,7 +42,7 @@ def write_services(world: World, now: datetime.datetime) -> list[Service]:
                 path.touch(mode=0o600)
             path.write_text(text, encoding="utf-8")
     names = [world.plan.host(service.host).fqdn for service in services if service.certificate]
-    tls.make(world.tls, names, now=now)
+    tls.make(world.tls, dict.fromkeys(names), now=now)
     return services
 
 

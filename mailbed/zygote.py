@@ -39,6 +39,7 @@ WARM = (
     "mailbed.submission",
     "services.dns.authoritative",
     "services.dns.recursive",
+    "services.imap.server",
     "services.smtp.mta",
 )
 """What is imported before the first fork."""

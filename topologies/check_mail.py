@@ -7,7 +7,17 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 
-from topologies.plan import Command, Domain, Exchanger, Host, MailClient, MailRoute, MailServer, Plan
+from topologies.plan import (
+    Command,
+    Domain,
+    Exchanger,
+    Host,
+    ImapServer,
+    MailClient,
+    MailRoute,
+    MailServer,
+    Plan,
+)
 
 # The atoms of RFC 5321 §4.1.2, without the quoted form, and of RFC 6531 §3.3: beyond ASCII, everything.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
@@ -22,6 +32,8 @@ def mistakes(plan: Plan) -> Iterator[str]:
     for host, role in plan.roles():
         if isinstance(role, MailServer):
             yield from _mail_server(known, f"host {host.name}", role)
+        elif isinstance(role, ImapServer):
+            yield from _imap_server(host)
         elif isinstance(role, MailClient):
             yield from _mail_client(known, f"host {host.name}", role)
     for domain in plan.domains:
@@ -91,6 +103,11 @@ def _route(known: _Known, what: str, route: MailRoute) -> Iterator[str]:
             yield f"{what} gives a weight to {host}, which is no exchanger of {' or '.join(via)}"
         if weight < 1:
             yield f"{what} gives {host} the weight {weight}; it is 1 or more"
+
+
+def _imap_server(host: Host) -> Iterator[str]:
+    if not any(isinstance(role, MailServer) and role.mailboxes for role in host.roles):
+        yield f"host {host.name} has an IMAP server, but no mail server that holds mailboxes"
 
 
 def _mail_client(known: _Known, where: str, role: MailClient) -> Iterator[str]:

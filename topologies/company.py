@@ -12,7 +12,7 @@
 
     host                  address                    what it is
     alice carol           10.1.0.10 10.1.0.11        MUAs of alice@example.com and carol@example.com
-    corp-msa              10.1.0.12                  MSA and MDA of example.com: submission, mailboxes
+    corp-msa              10.1.0.12                  MSA and MDA of example.com: submission, mailboxes, IMAP
     corp-hub              10.1.0.13                  the mail hub: all mail of the company passes it
     corp-mta1 corp-mta2   198.18.1.10 198.18.1.11    the MX hosts of example.com, 10 and 20
     corp-dns              198.18.1.12                the company's resolver
@@ -37,6 +37,7 @@ from topologies.plan import (
     Alias,
     Domain,
     Host,
+    ImapServer,
     Link,
     MailClient,
     MailRoute,
@@ -101,7 +102,12 @@ def office(router: str) -> Part:
         ),
         hosts=(
             *(
-                Host(name=name, fqdn=f"{name}.example.com", roles=(role,), resolver="corp-dns")
+                Host(
+                    name=name,
+                    fqdn=f"{name}.example.com",
+                    roles=(role, ImapServer()) if name == "corp-msa" else (role,),
+                    resolver="corp-dns",
+                )
                 for name, role in {**inside, **_DMZ}.items()
             ),
             Host(name="corp-gw", fqdn="corp-gw.example.com", router=True),

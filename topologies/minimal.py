@@ -11,13 +11,13 @@
 
     host       address          what it is
     alice      198.18.1.10      MUA of alice@example.com, submits to corp-mta
-    corp-mta   198.18.1.11      MSA, MTA and MDA of example.com
+    corp-mta   198.18.1.11      MSA, MTA and MDA of example.com, IMAP
     corp-dns   198.18.1.12      the company's resolver
     core1      198.18.1.1 …     router
     a-root     198.41.0.4       root name server, at its real address
     tld-ns     198.19.0.2       com, net, org, in-addr.arpa
     auth-ns    198.19.0.4       example.com, example.org and the reverse zones
-    rcpt-mx    198.18.2.10      MX, MTA and MDA of example.org
+    rcpt-mx    198.18.2.10      MX, MTA and MDA of example.org, IMAP
     rcpt-dns   198.18.2.11      the recipient's resolver
     bob        198.18.2.12      MUA of bob@example.org, submits to rcpt-mx
 """
@@ -29,6 +29,7 @@ from topologies.plan import (
     Domain,
     Exchanger,
     Host,
+    ImapServer,
     Link,
     MailClient,
     MailServer,
@@ -86,7 +87,7 @@ def _company() -> tuple[Host, ...]:
     alice = MailClient(user="alice@example.com", server="corp-mta")
     return (
         Host(name="alice", fqdn="alice.example.com", roles=(alice,), resolver="corp-dns"),
-        Host(name="corp-mta", fqdn="corp-mta.example.com", roles=(mail,), resolver="corp-dns"),
+        Host(name="corp-mta", fqdn="corp-mta.example.com", roles=(mail, ImapServer()), resolver="corp-dns"),
         Host(name="corp-dns", fqdn="corp-dns.example.com", roles=(Resolver(),), resolver="corp-dns"),
     )
 
@@ -104,7 +105,7 @@ def _recipient() -> tuple[Host, ...]:
     mail = MailServer(submission=True, mailboxes=("example.org",))
     bob = MailClient(user="bob@example.org", server="rcpt-mx")
     return (
-        Host(name="rcpt-mx", fqdn="rcpt-mx.example.org", roles=(mail,), resolver="rcpt-dns"),
+        Host(name="rcpt-mx", fqdn="rcpt-mx.example.org", roles=(mail, ImapServer()), resolver="rcpt-dns"),
         Host(name="rcpt-dns", fqdn="rcpt-dns.example.org", roles=(Resolver(),), resolver="rcpt-dns"),
         Host(name="bob", fqdn="bob.example.org", roles=(bob,), resolver="rcpt-dns"),
     )

@@ -125,8 +125,18 @@ class MailServer(Role):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImapServer(Role):
+    """Lets users read their mail: those whose mailboxes the mail server on the same host holds."""
+
+    kind: ClassVar[str] = "imap-server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailClient(Role):
-    """The MUA of `user` (an address), who submits through the host `server` when there is mail to send."""
+    """The MUA of `user` (an address), who submits through the host `server` when there is mail to send.
+
+    The mail is read where the user's mailbox lies, if there is an IMAP server.
+    """
 
     kind: ClassVar[str] = "mail-client"
 
@@ -281,6 +291,6 @@ class Plan:
 
 
 ROLES: dict[str, type[Role]] = {
-    role.kind: role for role in (NameServer, Resolver, MailServer, MailClient, Command)
+    role.kind: role for role in (NameServer, Resolver, MailServer, ImapServer, MailClient, Command)
 }
 """The roles by the name that plan files use."""

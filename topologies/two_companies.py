@@ -19,7 +19,7 @@
     org-auth1 org-auth2     198.19.0.34 198.19.0.36       example.org
     net-auth1 net-auth2     198.19.0.38 198.19.0.40       example.net, .edu, .gov, reverse zones
     alice carol             10.1.0.10 10.1.0.11           MUAs
-    corp-msa                10.1.0.12                     MSA and MDA of example.com
+    corp-msa                10.1.0.12                     MSA and MDA of example.com, IMAP
     corp-hub                10.1.0.13                     mail hub
     corp-mta1 corp-mta2     198.18.1.10 198.18.1.11       MX of example.com: 10 and 20
     corp-dns                198.18.1.12                   the company's resolver
@@ -28,7 +28,7 @@
     rcpt-mx1 rcpt-mx2       198.18.2.10 198.18.2.11       MX of example.org: 10 and 20
     rcpt-filt               198.18.2.12                   content filter; passes all on
     rcpt-dns                198.18.2.13                   the recipient's resolver
-    rcpt-mda                10.2.0.10                     MSA and MDA of example.org
+    rcpt-mda                10.2.0.10                     MSA and MDA of example.org, IMAP
     bob dave                10.2.0.11 10.2.0.12           MUAs
     isp-a1 isp-a2           198.18.10.10 198.18.10.11     the company's provider: smarthosts
     isp-dns                 198.18.10.12                  the providers' resolver
@@ -59,6 +59,7 @@ from topologies.parts import Part
 from topologies.plan import (
     Domain,
     Host,
+    ImapServer,
     Link,
     MailClient,
     MailRoute,
@@ -122,6 +123,7 @@ def _recipient(router: str) -> Part:
     users = {name: MailClient(user=f"{name}@example.org", server="rcpt-mda") for name in ("bob", "dave")}
     dmz = {"rcpt-mx1": mx, "rcpt-mx2": backup, "rcpt-filt": content_filter, "rcpt-dns": Resolver()}
     inside = {"rcpt-mda": mda, **users}
+    reading = {"rcpt-mda": ImapServer()}
     both = parts.ranked("rcpt-mx1", "rcpt-mx2")
     return Part(
         networks=(
@@ -130,7 +132,7 @@ def _recipient(router: str) -> Part:
         ),
         hosts=(
             Host(name="rcpt-fw", fqdn="rcpt-fw.example.org", router=True),
-            *_hosts({**dmz, **inside}, place="example.org", resolver="rcpt-dns"),
+            *_hosts({**dmz, **inside}, place="example.org", resolver="rcpt-dns", more=reading),
         ),
         links=(
             parts.access("rcpt-fw", router),

@@ -22,6 +22,7 @@ from mailbed.cli import (
     cleaning,
     diagnosis,
     faults,
+    inbox,
     journey,
     labs,
     output,
@@ -68,6 +69,7 @@ app.command("exec", cls=Verb, epilog=examples(*programs.EXAMPLES), context_setti
 app.add_typer(faults.app, name="fault", epilog=examples(*faults.EXAMPLES))
 app.add_typer(queue.app, name="queue", epilog=examples(*queue.EXAMPLES))
 app.add_typer(cache.app, name="cache", epilog=examples(*cache.EXAMPLES))
+app.add_typer(inbox.app, name="inbox", epilog=examples(*inbox.EXAMPLES))
 app.add_typer(zones.app, name="zone", epilog=examples(*zones.EXAMPLES))
 app.command("clean", cls=Verb, epilog=examples(*cleaning.EXAMPLES))(cleaning.clean)
 

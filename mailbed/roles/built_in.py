@@ -6,7 +6,7 @@ from typing import Any
 
 import tomli_w
 
-from mailbed.roles import peers
+from mailbed.roles import imap, peers
 from mailbed.roles.service import Service, World
 from topologies.plan import ROOT, Host, MailClient, MailRoute, MailServer, NameServer, Resolver
 from topologies.senders import SELECTOR, signs_for
@@ -145,6 +145,9 @@ def mail_client(world: World, host: Host, role: MailClient) -> Service:
         "keylog": str(world.tls / "keys.log"),
         "hostname": host.fqdn,
     }
+    store = imap.store(world.plan, name)
+    if store is not None:
+        config["imap_server"] = store.fqdn
     return Service(
         host=host.name,
         role=role.kind,

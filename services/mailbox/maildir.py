@@ -74,11 +74,23 @@ def deliver(mailbox: Path, name: str, content: bytes) -> Path:
 
 def list_messages(root: Path, domain: str, user: str) -> list[StoredMessage]:
     """Return the messages of a mailbox by arrival; none if the mailbox does not exist."""
-    mailbox = mailbox_path(root, domain, user)
+    return list_directory(mailbox_path(root, domain, user))
+
+
+def list_directory(mailbox: Path) -> list[StoredMessage]:
+    """Return the messages of the mailbox in this directory by arrival; none if it does not exist."""
     found = [
         stored for directory in ("new", "cur") for stored in _read_directory(mailbox / directory, directory)
     ]
     return sorted(found, key=lambda stored: (stored.arrival, stored.path.name))
+
+
+def find(delivered: Path) -> Path | None:
+    """Return where the message is that was delivered as this file, whatever its flags; None if gone."""
+    mailbox = delivered.parent.parent
+    with suppress(FileNotFoundError):
+        return next(_already(mailbox, delivered.name.partition(":")[0]), None)
+    return None
 
 
 def list_mailboxes(root: Path) -> list[tuple[str, str]]:

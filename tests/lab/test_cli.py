@@ -286,7 +286,7 @@ class TestPs:
     def test_services(self, shared: Named) -> None:
         """Every service of the plan is ready, and its memory is known."""
         services = shared.document("ps")["services"]
-        assert len(services) == 7
+        assert len(services) == 9
         assert all(service["state"] == "ready" and service["pss_kib"] > 0 for service in services)
 
     def test_a_pattern(self, shared: Named) -> None:

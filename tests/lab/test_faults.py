@@ -74,9 +74,9 @@ def test_a_service_is_down_and_up_again(lab: Lab) -> None:
 
 def test_a_service_that_died_starts_again(lab: Lab) -> None:
     """Whatever a service died of, taking it down and up again starts it."""
-    (pid,) = (row["pid"] for row in lab.ps() if row["host"] == "rcpt-mx")
+    (pid,) = (row["pid"] for row in lab.ps() if (row["host"], row["role"]) == ("rcpt-mx", "mail-server"))
     lab.exec("bob", "kill", "-9", str(pid))
-    until(lambda: states(lab, "rcpt-mx") == {"dead"} or None)
+    until(lambda: states(lab, "rcpt-mx") == {"dead", "ready"} or None)
     with lab.fault("host-down", "rcpt-mx"):
         pass
     assert states(lab, "rcpt-mx") == {"ready"}

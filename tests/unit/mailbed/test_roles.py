@@ -63,15 +63,17 @@ def test_every_role_becomes_a_service() -> None:
     assert [(service.key, service.module) for service in made] == [
         ("alice/mail-client", None),
         ("corp-mta/mail-server", "services.smtp.mta"),
+        ("corp-mta/imap-server", "services.imap.server"),
         ("corp-dns/resolver", "services.dns.recursive"),
         ("a-root/name-server", "services.dns.authoritative"),
         ("tld-ns/name-server", "services.dns.authoritative"),
         ("auth-ns/name-server", "services.dns.authoritative"),
         ("rcpt-mx/mail-server", "services.smtp.mta"),
+        ("rcpt-mx/imap-server", "services.imap.server"),
         ("rcpt-dns/resolver", "services.dns.recursive"),
         ("bob/mail-client", None),
     ]
-    assert [service.host for service in made if service.certificate] == ["corp-mta", "rcpt-mx"]
+    assert {service.host for service in made if service.certificate} == {"corp-mta", "rcpt-mx"}
 
 
 def load_all(plan: Plan, run: Path) -> dict[str, object]:
