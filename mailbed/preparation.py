@@ -8,6 +8,7 @@ from typing import Any
 
 from mailbed import dkim, roles, rundir, tls
 from mailbed.roles.service import Service, World
+from topologies import firewall
 
 
 def new_record(world: World, lab: str, now: datetime.datetime) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def entries(world: World, services: list[Service]) -> list[dict[str, str]]:
 
 
 def _write_etc(world: World, name: str) -> None:
-    """Write a host's own /etc/hosts, hostname and resolv.conf."""
+    """Write a host's own /etc/hosts, hostname and resolv.conf, and the rules of a firewall."""
     host = world.plan.host(name)
     directory = world.directory(name) / "etc"
     directory.mkdir(parents=True, exist_ok=True)
@@ -73,3 +74,6 @@ def _write_etc(world: World, name: str) -> None:
     search = host.fqdn.partition(".")[2]
     lines = f"search {search}\nnameserver {server}\n" if server else "# no resolver\n"
     (directory / "resolv.conf").write_text(lines, encoding="utf-8")
+    if host.firewall is not None:
+        rules = firewall.ruleset(world.plan, world.addressing, host)
+        (directory / "nftables.conf").write_text(rules, encoding="utf-8")

@@ -15,7 +15,7 @@ from itertools import islice
 from math import inf
 from pathlib import PurePosixPath
 
-from topologies import check_dns, check_mail
+from topologies import check_dns, check_firewall, check_mail
 from topologies.addressing import transit_pairs
 from topologies.errors import PlanError
 from topologies.plan import (
@@ -53,6 +53,7 @@ def _first_round(plan: Plan) -> Iterator[str]:
     yield from _links(plan)
     yield from _roles(plan)
     yield from check_mail.mistakes(plan)
+    yield from check_firewall.mistakes(plan)
     yield from _words(plan)
 
 

@@ -16,7 +16,7 @@
     corp-hub              10.1.0.13                  the mail hub: all mail of the company passes it
     corp-mta1 corp-mta2   198.18.1.10 198.18.1.11    the MX hosts of example.com, 10 and 20
     corp-dns              198.18.1.12                the company's resolver
-    corp-gw               198.19.0.2 …               router
+    corp-gw               198.19.0.2 …               router, and firewall
     core1                 198.19.0.3 …               router
     names                 198.19.0.4                 every zone, from the root down
     isp-a1                198.18.10.10               the provider: smarthost, resolver, and bob@example.org
@@ -35,7 +35,9 @@ from topologies import hierarchy, parts
 from topologies.parts import Part
 from topologies.plan import (
     Alias,
+    Allow,
     Domain,
+    Firewall,
     Host,
     ImapServer,
     Link,
@@ -86,6 +88,20 @@ _DMZ = {
 }
 
 
+_FIREWALL = Firewall(
+    allow=(
+        Allow(source=("outside",), to=("corp-mta1", "corp-mta2"), services=("smtp",), per_minute=600),
+        Allow(source=("corp-hub",), to=("corp-mta1", "corp-mta2"), services=("smtp",)),
+        Allow(source=("corp-mta1", "corp-mta2"), to=("corp-hub",), services=("smtp",)),
+        Allow(source=("corp-lan",), to=("corp-dns",), services=("dns",)),
+        Allow(source=("corp-dmz",), to=("outside",), services=("dns", "smtp")),
+        # For who wants to look at the world from a desk.
+        Allow(source=("corp-lan",), to=("outside",), services=("dns",)),
+        Allow(source=("corp-lan", "corp-dmz"), to=("any",), services=("ping",)),
+    )
+)
+
+
 def build() -> Plan:
     """Return the plan of `company`."""
     return parts.plan("company", TITLE, office("core1"), _outside())
@@ -110,7 +126,7 @@ def office(router: str) -> Part:
                 )
                 for name, role in {**inside, **_DMZ}.items()
             ),
-            Host(name="corp-gw", fqdn="corp-gw.example.com", router=True),
+            Host(name="corp-gw", fqdn="corp-gw.example.com", router=True, firewall=_FIREWALL),
         ),
         links=(
             parts.access("corp-gw", router),

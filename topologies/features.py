@@ -106,6 +106,9 @@ def wanted(plan: Plan) -> dict[str, str]:
         uses["htb"] = "the rates of its links"
     if plan.switch == "openvswitch":
         uses["openvswitch"] = "its networks"
+    if any(host.firewall for host in plan.hosts):
+        uses["nftables"] = "its firewalls"
+        uses["nflog"] = "what its firewalls drop, in the capture,"
     return uses
 
 

@@ -25,7 +25,7 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from topologies import features, namespaces, netlink, openvswitch, shaping
+from topologies import features, filtering, namespaces, netlink, openvswitch, shaping
 from topologies.addressing import Addressing, Interface, Port, assign
 from topologies.errors import NetworkError
 from topologies.namespaces import Namespace
@@ -285,6 +285,7 @@ class Network:
                 self._configure(namespace)
             self._update_routes()
             shaping.apply(self.plan, self.addressing, self.namespaces, missing=self.left_out)
+            filtering.apply(self.plan, self.addressing, self.namespaces, missing=self.left_out)
         except OSError as error:
             raise NetworkError(f"the kernel refused to build the network: {error}") from error
 

@@ -162,13 +162,41 @@ class Command(Role):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """What a firewall lets begin from `source` to `to`: hosts, networks, `outside` or `any`.
+
+    `services` are `dns`, `smtp`, `submission`, `imap`, `ping`, or a protocol and a port (`tcp/8080`).
+    `per_minute` limits how many connections one address may begin; what is beyond that is refused.
+    """
+
+    source: tuple[str, ...]
+    to: tuple[str, ...]
+    services: tuple[str, ...]
+    per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firewall:
+    """What a router lets pass: what `allow` names, and replies to it. All else is dropped, and logged.
+
+    Its *legs* are its links: those to networks, and `outside` for those to other routers.
+    """
+
+    allow: tuple[Allow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A machine: `router` forwards between its links; `resolver` names the host whose resolver it asks."""
+    """A machine: `router` forwards between its links, as far as its `firewall` allows.
+
+    `resolver` names the host whose resolver it asks.
+    """
 
     name: str
     fqdn: str
     roles: tuple[Role, ...] = ()
     router: bool = False
+    firewall: Firewall | None = None
     resolver: str | None = None
 
 

@@ -23,8 +23,8 @@
     corp-hub                10.1.0.13                     mail hub
     corp-mta1 corp-mta2     198.18.1.10 198.18.1.11       MX of example.com: 10 and 20
     corp-dns                198.18.1.12                   the company's resolver
-    corp-gw                 198.19.0.42 …                 router
-    rcpt-fw                 198.19.0.44 …                 router with three legs; lets all pass
+    corp-gw                 198.19.0.42 …                 router, and the company's firewall
+    rcpt-fw                 198.19.0.44 …                 router with three legs, and the recipient's firewall
     rcpt-mx1 rcpt-mx2       198.18.2.10 198.18.2.11       MX of example.org: 10 and 20
     rcpt-filt               198.18.2.12                   content filter; passes all on
     rcpt-dns                198.18.2.13                   the recipient's resolver
@@ -57,7 +57,9 @@ from topologies import company, hierarchy, parts
 from topologies.addressing import assign
 from topologies.parts import Part
 from topologies.plan import (
+    Allow,
     Domain,
+    Firewall,
     Host,
     ImapServer,
     Link,
@@ -79,6 +81,22 @@ BLOCK_LIST = "bl.example.net"
 _LISTED = ("open-1", "open-2", "mallory")
 # On every block list, so that one can see that it works (RFC 5782 §5).
 _TEST_ADDRESS = IPv4Address("127.0.0.2")
+
+
+# Inside one network nothing passes the firewall: bob reaches his mailbox and submission at rcpt-mda anyhow.
+_RECIPIENT_FIREWALL = Firewall(
+    allow=(
+        Allow(source=("outside",), to=("rcpt-dmz",), services=("dns",)),
+        Allow(source=("outside",), to=("rcpt-mx1", "rcpt-mx2"), services=("smtp",), per_minute=600),
+        Allow(source=("rcpt-filt",), to=("rcpt-mda",), services=("smtp",)),
+        Allow(source=("rcpt-mda",), to=("rcpt-filt",), services=("smtp",)),
+        Allow(source=("rcpt-lan",), to=("rcpt-dns",), services=("dns",)),
+        Allow(source=("rcpt-dmz",), to=("outside",), services=("dns", "smtp")),
+        # For who wants to look at the world from a desk.
+        Allow(source=("rcpt-lan",), to=("outside",), services=("dns",)),
+        Allow(source=("rcpt-lan", "rcpt-dmz"), to=("any",), services=("ping",)),
+    )
+)
 
 
 def build() -> Plan:
@@ -131,7 +149,7 @@ def _recipient(router: str) -> Part:
             Network(name="rcpt-lan", subnet="10.2.0.0/24"),
         ),
         hosts=(
-            Host(name="rcpt-fw", fqdn="rcpt-fw.example.org", router=True),
+            Host(name="rcpt-fw", fqdn="rcpt-fw.example.org", router=True, firewall=_RECIPIENT_FIREWALL),
             *_hosts({**dmz, **inside}, place="example.org", resolver="rcpt-dns", more=reading),
         ),
         links=(
