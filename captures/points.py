@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 from captures.pcapng import DIRECTIONS, Direction
 
+DROPS: Final = ":drop"
+"""How the name of a capture point ends at which a firewall's log comes in: what it dropped."""
 _INTERFACE: Final = re.compile(r"(.+?)(?:-eth\d+|:\w+)", re.DOTALL)
 
 
@@ -25,10 +27,11 @@ class Crossing(NamedTuple):
 class Point:
     """An interface that packets were captured at."""
 
-    __slots__ = ("crossings", "host", "linktype", "place")
+    __slots__ = ("crossings", "drops", "host", "linktype", "place")
 
     def __init__(self, interface: str, linktype: int) -> None:
         self.linktype = linktype
+        self.drops = interface.endswith(DROPS)
         self.host = host_of(interface)
         self.place = self.host or interface
         """The host, else the interface: in one place a packet is seen once, or twice on its way through."""

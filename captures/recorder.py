@@ -46,12 +46,15 @@ from typing import Final
 
 from captures import pcapng, scaling
 from captures.control import Owner, stop_signals
+from captures.droplog import DropLog
 from captures.errors import RecordingFailed
 from captures.garbage import no_garbage_collection
 from captures.keylog import KeyLog
 from captures.output import Output
+from captures.points import DROPS
 from captures.reorder import ReorderBuffer
 from captures.ring import Ring, close_rings, open_rings
+from captures.wire import ETHERNET, RAW
 
 _MS: Final = 1_000_000
 _PASS_NS: Final = 4 * _MS
@@ -68,12 +71,21 @@ _MOST_NAMED: Final = 500
 class CapturePoint:
     """An interface to capture: `ifname` in the network namespace of `socket`, `name` in the file.
 
-    The socket is of AF_PACKET and SOCK_RAW with protocol 0, not bound. The recorder closes it.
+    The socket is of AF_PACKET and SOCK_RAW with protocol 0, not bound. A name that ends with `:drop` stands
+    for what a firewall drops; then the socket is of AF_NETLINK and NETLINK_NETFILTER. The recorder closes it.
     """
 
     name: str
     ifname: str
     socket: socket.socket
+
+    @property
+    def drops(self) -> bool:
+        return self.name.endswith(DROPS)
+
+    @property
+    def linktype(self) -> int:
+        return RAW if self.drops else ETHERNET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +130,7 @@ def record(config: RecorderConfig, points: Sequence[CapturePoint], control: sock
 class _Tap:
     """A capture point at work: its ring, its place in the file, and what became of its packets."""
 
-    def __init__(self, number: int, point: CapturePoint, ring: Ring) -> None:
+    def __init__(self, number: int, point: CapturePoint, ring: Ring | DropLog) -> None:
         self.number = number
         self.name = point.name
         self.ring = ring
@@ -155,7 +167,7 @@ def _new_file(config: RecorderConfig, points: Sequence[CapturePoint]) -> Iterato
             system=f"{platform.system()} {platform.release()}",
             application="mailbed recorder",
         ),
-        *(pcapng.interface(point.name, snaplen=config.snaplen) for point in points),
+        *(pcapng.interface(point.name, snaplen=config.snaplen, linktype=point.linktype) for point in points),
         pcapng.name_resolution(config.names),
     ]
     try:
@@ -176,16 +188,38 @@ def _capturing(config: RecorderConfig, points: Sequence[CapturePoint]) -> Iterat
     """The capture points with their rings, each of which captures from now on."""
     _allow_descriptors(2 * len(points))
     measure = scaling.measure(len(points))
+    logs = _drop_logs(points)
     rings = open_rings(
-        [(point.socket, point.ifname) for point in points],
+        [(point.socket, point.ifname) for point in points if not point.drops],
         size_kib=config.ring_kib or measure.ring_kib,
         timeout_ms=measure.block_timeout_ms,
         snaplen=config.snaplen,
     )
+    taken, logged = iter(rings), iter(logs)
     try:
-        yield [_Tap(number, *pair) for number, pair in enumerate(zip(points, rings, strict=True))]
+        yield [
+            _Tap(number, point, next(logged) if point.drops else next(taken))
+            for number, point in enumerate(points)
+        ]
     finally:
         close_rings(rings)
+        for log in logs:
+            log.close()
+
+
+def _drop_logs(points: Sequence[CapturePoint]) -> list[DropLog]:
+    """The logs of firewalls, which come in from now on. Raises: RecordingFailed; all sockets are closed."""
+    logs = []
+    for point in points:
+        if not point.drops:
+            continue
+        try:
+            logs.append(DropLog(point.socket))
+        except OSError as error:
+            for each in points:
+                each.socket.close()
+            raise RecordingFailed(f"{point.name}: cannot be logged: {error.strerror}") from error
+    return logs
 
 
 def _allow_descriptors(more: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any
 
+from captures.points import DROPS
 from mailbed import channel
 from mailbed.errors import LabError, StartFailed
 from mailbed.eventlog import EventLog
@@ -17,7 +18,7 @@ ANSWER_WITHIN_S = 30.0
 
 
 class Recording:
-    """A capture of every host's interfaces into one file."""
+    """A capture of every host's interfaces, and of what firewalls drop, into one file."""
 
     def __init__(self, events: EventLog) -> None:
         self._events = events
@@ -31,6 +32,7 @@ class Recording:
         names = {host.name: host.fqdn for host in network.plan.hosts}
         interfaces = [i for host in network.namespaces for i in network.addressing.of(host)]
         sockets = [s for namespace in network.namespaces.values() for s in namespace.packets]
+        firewalls = {name: each.drops for name, each in network.namespaces.items() if each.drops}
         config = {
             "path": str(run / "network.pcapng"),
             "keylog": str(run / "tls" / "keys.log"),
@@ -38,13 +40,13 @@ class Recording:
         }
         self._running, self._socket = await zygote.record(
             config,
-            [interface.name for interface in interfaces],
-            [s.fileno() for s in sockets],
+            [*(interface.name for interface in interfaces), *(f"{host}{DROPS}" for host in firewalls)],
+            [s.fileno() for s in (*sockets, *firewalls.values())],
             log=run / "lab.log",
             told=self._told,
         )
         self._running.ended.add_done_callback(self._ended)
-        for one in sockets:
+        for one in (*sockets, *firewalls.values()):
             one.close()
         answer = await self._answer()
         if answer["kind"] != "ready":

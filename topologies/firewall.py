@@ -1,8 +1,8 @@
 """The rules of a firewall, as nftables reads them, derived from the plan.
 
 Theory of operation. A firewall is a router whose plan says what may begin where. Each such permission
-becomes rules of the forward chain, in the plan's order, with the interfaces ("legs") and addresses that source
-and destination have:
+becomes rules of the forward chain, in the plan's order, with the interfaces ("legs") and addresses that the
+source and the destination have:
 
     a network       its leg, if it has one here, and its subnet: nobody may come in by another leg in its name
     a host          its addresses, and the leg of its network
@@ -28,7 +28,7 @@ from topologies.plan import Allow, Host, Plan
 
 OUTSIDE = "outside"
 ANY = "any"
-LOG_GROUP = 1
+LOG_GROUP = 1  # the one that captures.droplog reads
 LOGGED_A_SECOND = 100
 SERVICES = {
     "dns": "meta l4proto { tcp, udp } th dport 53",

@@ -40,6 +40,7 @@ _DESCRIPTORS = 4
 """A host's: three namespaces and a netlink socket."""
 _OTHER_DESCRIPTORS = 100
 """Of the process that holds them: modules, logs, the control socket's connections."""
+_NETLINK_NETFILTER = 12
 _SIOCETHTOOL = 0x8946
 # ETHTOOL_STXCSUM, SSG, STSO, SGSO, SGRO (linux/ethtool.h): set a feature to 0.
 _OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
@@ -56,6 +57,8 @@ class Namespace:
     route: RouteSocket
     packets: list[socket.socket] = field(default_factory=list)
     """AF_PACKET sockets, bound to nothing yet: one for each interface that will be captured."""
+    drops: socket.socket | None = None
+    """A socket for the log of the host's firewall, if it has one; bound to nothing yet."""
 
     def disable_offloads(self, interface: str) -> None:
         """Have every packet leave whole and checksummed: none above the MTU, every checksum right."""
@@ -67,14 +70,19 @@ class Namespace:
 
 
 def create(
-    name: str, *, files: Mapping[str, str] | None = None, router: bool = False, packet_sockets: int = 0
+    name: str,
+    *,
+    files: Mapping[str, str] | None = None,
+    router: bool = False,
+    firewall: bool = False,
+    packet_sockets: int = 0,
 ) -> Namespace:
     """Return new namespaces for a host called `name`.
 
     `files` maps a file below /etc to the path of the host's own, which is mounted over it.
     Raises: OSError.
     """
-    return _in_thread(lambda: _create(name, files or {}, router, packet_sockets))
+    return _in_thread(lambda: _create(name, files or {}, router, firewall, packet_sockets))
 
 
 def create_all(jobs: Sequence[Callable[[], Namespace]]) -> list[Namespace]:
@@ -134,7 +142,14 @@ def packet_socket() -> socket.socket:
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 
 
-def _create(name: str, files: Mapping[str, str], router: bool, packet_sockets: int) -> Namespace:
+def log_socket() -> socket.socket:
+    """Return a netlink socket to netfilter, by which a firewall's log can be had."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+
+
+def _create(
+    name: str, files: Mapping[str, str], router: bool, firewall: bool, packet_sockets: int
+) -> Namespace:
     kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWNS)
     socket.sethostname(name)
     for target, source in files.items():
@@ -147,6 +162,7 @@ def _create(name: str, files: Mapping[str, str], router: bool, packet_sockets: i
         mnt=os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
         route=RouteSocket(),
         packets=[packet_socket() for _ in range(packet_sockets)],
+        drops=log_socket() if firewall else None,
     )
 
 

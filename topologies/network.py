@@ -323,6 +323,7 @@ class Network:
                 host.name,
                 files=self._etc.get(host.name, {}),
                 router=host.router,
+                firewall=host.firewall is not None and "nflog" not in self.left_out,
                 packet_sockets=len(self.addressing.of(host.name)),
             )
             for host in self.plan.hosts
