@@ -54,6 +54,7 @@ def _journeys(reader: pcapng.Reader, as_json: bool) -> str:
     if as_json:
         return json.dumps(document(found), indent=2, ensure_ascii=False)
     told = ["\n".join([text.heading(journey), *text.lines(journey)]) for journey in found.journeys]
+    told += ["\n".join(text.drop_line(drop) for drop in found.drops)] if found.drops else []
     return "\n\n".join(told) or "no mail crossed"
 
 

@@ -6,6 +6,7 @@ all of them, with struct and slices alone, and gives each to the one who follows
     TCP      flows        a connection is read in one place, at its client's end
     UDP      datagrams    each datagram once, with the interfaces that it was seen at
     ICMP     flows        an answer to a SYN
+    dropped  drops        what a firewall logged (any protocol)
 
 Most packets are copies, which flows and datagrams reject at a glance. Afterwards addresses become endpoints:
 who is behind an address is told by the interface that its packets left from first. That is the truth even
@@ -23,6 +24,7 @@ from typing import Final, NamedTuple
 
 from captures import wire
 from captures.datagrams import Datagrams, Sent
+from captures.drops import Protocol, Refusals, Refused
 from captures.flows import End, Flow, Flows
 from captures.pcapng import Direction, Reader
 from captures.points import Point, host_of, path
@@ -33,6 +35,7 @@ __all__ = [
     "Conversations",
     "Connection",
     "Datagram",
+    "Drop",
     "Endpoint",
     "Piece",
     "End",
@@ -85,6 +88,8 @@ class Connection:
     """Bytes are missing in the capture: the first ones, or those where a side's pieces end."""
     path: tuple[str, ...]
     """The hosts that the SYN passed, in order, each once."""
+    dropped_by: str = ""
+    """The firewall that dropped the SYN, if one did and nobody answered."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,12 +106,31 @@ class Datagram:
     path: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """What the firewall `host` dropped: `packets` from a source to a destination (its port 0 without ports).
+
+    The source's port is left out, as 0: each try has another. `frame` is the first packet's.
+    """
+
+    host: str
+    protocol: Protocol
+    source: Endpoint
+    destination: Endpoint
+    packets: int
+    frame: int
+    first_ns: int
+    last_ns: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Conversations:
     """What a capture holds; connections and datagrams are in the order of time."""
 
     connections: list[Connection]
     datagrams: list[Datagram]
+    drops: list[Drop]
+    """What firewalls dropped, in the order of time."""
     names: dict[str, str]
     """FQDN by address."""
     secrets: bytes
@@ -137,6 +161,7 @@ def read_conversations(reader: Reader, *, ports: Collection[int] = PORTS) -> Con
     return Conversations(
         connections=sorted(map(hosts.connection, survey.flows.flows), key=lambda each: each.opened_ns),
         datagrams=sorted(map(hosts.datagram, survey.datagrams.sent), key=lambda each: each.time_ns),
+        drops=[hosts.drop(refused) for refused in survey.refusals.all()],
         names=dict(reader.names),
         secrets=reader.secrets,
         packets=survey.packets,
@@ -154,6 +179,7 @@ class _Survey:
     def __init__(self, reader: Reader, ports: Collection[int]) -> None:
         self.flows = Flows(ports)
         self.datagrams = Datagrams()
+        self.refusals = Refusals()
         self.packets = self.fragments = self.first_ns = self.last_ns = 0
         self.points: dict[str, Point] = {}
         self._reader = reader
@@ -173,7 +199,7 @@ class _Survey:
                 data = wire.plain(point.linktype, data)
             if len(data) < wire.SHORTEST:
                 continue
-            if data[23] != wire.TCP or data[20] & 0x3F or data[21]:
+            if data[23] != wire.TCP or data[20] & 0x3F or data[21] or point.drops:
                 self._other(point, direction, frame, time_ns, data)
             elif len(data) >= wire.SHORTEST_TCP:
                 half = halves.get(data[26:38])
@@ -184,8 +210,10 @@ class _Survey:
         self.packets, self.first_ns, self.last_ns = frame, first_ns or 0, last_ns
 
     def _other(self, point: Point, direction: Direction, frame: int, time_ns: int, data: bytes) -> None:
-        """Take a packet that is no whole TCP segment."""
-        if wire.fragment(data):
+        """Take a packet that is no whole TCP segment, or that a firewall dropped."""
+        if point.drops:
+            self.refusals.take(point.host, frame, time_ns, data)
+        elif wire.fragment(data):
             self.fragments += 1
         elif data[23] == wire.UDP:
             if data[36:38] == _DOMAIN or data[34:36] == _DOMAIN:
@@ -210,6 +238,7 @@ class _Hosts:
             self._sends(flow.octets[4:8], flow.server_host)
         for sent in survey.datagrams.sent:
             self._sends(sent.octets[:4], sent.source_host)
+        self._refusals = survey.refusals
         self._made: dict[tuple[bytes, bytes, str], Endpoint] = {}
 
     def connection(self, flow: Flow) -> Connection:
@@ -230,6 +259,20 @@ class _Hosts:
             received=flow.server.pieces,
             gap=flow.gap,
             path=path(flow.crossings, server.host),
+            dropped_by=self._refusals.by(octets) if flow.end == "unanswered" else "",
+        )
+
+    def drop(self, refused: Refused) -> Drop:
+        octets = refused.octets
+        return Drop(
+            host=refused.host,
+            protocol=refused.protocol,
+            source=self._endpoint(octets[:4], b"\0\0", ""),
+            destination=self._endpoint(octets[4:8], octets[8:10], ""),
+            packets=refused.packets,
+            frame=refused.frame,
+            first_ns=refused.first_ns,
+            last_ns=refused.last_ns,
         )
 
     def datagram(self, sent: Sent) -> Datagram:

@@ -248,11 +248,13 @@ class Handle:
     def packets(self, interface: str | None = None) -> Iterator[Packet]:
         """Return what was captured so far as scapy packets, on one interface or on all, in order of time.
 
-        Raises: UsageError if no host has that interface.
+        `HOST:drop` is what a host's firewall dropped. Raises: UsageError if no host has that interface.
         """
         from captures.packets import packets
+        from captures.points import DROPS
 
         names = [found.name for found in assign(self.plan).interfaces]
+        names += [f"{host.name}{DROPS}" for host in self.plan.hosts if host.firewall]
         if interface is not None and interface not in names:
             raise UsageError(f"no host has an interface {interface}; there are {', '.join(names)}")
         if self._name in sandbox.running():

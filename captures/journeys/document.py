@@ -5,6 +5,12 @@
         packets, dropped, cut     packets in the file; packets the recorder lost (null: it did not say);
                                   whether the file ends within a block
         first, last               time of the first and the last packet, seconds since 1970; null without
+    drops        what firewalls dropped, by who wanted what, in order of time; with or without mail
+        firewall                  the host
+        source, destination       host, name, address
+        protocol, port            "tcp", "udp", "icmp" or ""; the destination's, 0 where there are none
+        packets, first, last      how many, and when, seconds since 1970
+        frame                     the first of them
     journeys     one for each message and recipient, in the order of their beginnings
         number                    1, 2, …; `notice` and `about` refer to it
         message_id, subject       as in the header; "" if there is none. An id that the first server added
@@ -40,6 +46,7 @@
                 port, client_port         of the server, of the client
                 ms, connected_ms, ended   SYN, SYN-ACK (null: none came), and how the connection ended
                 path                      the hosts that the SYN crossed, both ends included
+                dropped_by                the firewall that dropped it; "" if none did
                 helo, greeting            what client and server called themselves; greeting null if none
                 tls, user                 "", "TLS 1.3" or "sealed: REASON"; who authenticated, "" for nobody
                 opening                   what was said before the first MAIL, as in `dialogue`
@@ -61,7 +68,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from captures.conversations import Endpoint
+from captures.conversations import Drop, Endpoint
 from captures.journeys.model import Attempt, Hop, Journey, Journeys, Place
 from captures.lookups import Lookup, Query
 from captures.smtp import Exchange, Reply
@@ -80,7 +87,22 @@ def document(found: Journeys) -> dict[str, Any]:
             "first": _seconds(found.first_ns),
             "last": _seconds(found.last_ns),
         },
+        "drops": [_drop(drop) for drop in found.drops],
         "journeys": [_Writer(journey).journey() for journey in found.journeys],
+    }
+
+
+def _drop(drop: Drop) -> dict[str, Any]:
+    return {
+        "firewall": drop.host,
+        "source": _endpoint(drop.source),
+        "destination": _endpoint(drop.destination),
+        "protocol": drop.protocol,
+        "port": drop.destination.port,
+        "packets": drop.packets,
+        "first": _seconds(drop.first_ns),
+        "last": _seconds(drop.last_ns),
+        "frame": drop.frame,
     }
 
 
@@ -175,6 +197,7 @@ class _Writer:
             "connected_ms": None if attempt.connected_ns is None else self._ms(attempt.connected_ns),
             "ended": attempt.ended,
             "path": list(attempt.path),
+            "dropped_by": attempt.dropped_by,
             "helo": attempt.helo,
             "greeting": self._reply(attempt.greeting),
             "tls": _tls(attempt),

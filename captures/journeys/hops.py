@@ -24,6 +24,7 @@ def attempt(session: Session) -> Attempt:
         connected_ns=connection.established_ns,
         ended=connection.end,
         path=connection.path,
+        dropped_by=connection.dropped_by,
         greeting=session.greeting,
         helo=session.helo,
         tls=session.tls,

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from captures.conversations import Drop
 from captures.lookups import Lookup
 from captures.smtp import Exchange, Reply
 
@@ -66,7 +67,7 @@ class Attempt:
     `path` names the hosts that the first packet crossed, both ends included. `tls` is empty, `opened` or
     `sealed`. `ended` is how the connection did: `open`, `closed`, `reset`, `refused`, `unanswered`.
     `interface` is the capture point it was read at, `frame` and `last_frame` its first and last packet
-    there.
+    there. `dropped_by` is the firewall that dropped the first packet, if nobody answered for that.
     """
 
     client_port: int
@@ -83,6 +84,7 @@ class Attempt:
     tls: str
     sealed_reason: str
     user: str
+    dropped_by: str = ""
     opening: tuple[Exchange, ...] = ()
     """What was said before the first MAIL: EHLO, STARTTLS, AUTH."""
 
@@ -216,9 +218,13 @@ class Journey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journeys:
-    """All journeys of a capture, in the order of their beginnings; `dropped` is None if nobody counted."""
+    """All journeys of a capture, in the order of their beginnings; `dropped` is None if nobody counted.
+
+    `drops` is what firewalls dropped, be it mail or not.
+    """
 
     journeys: tuple[Journey, ...]
+    drops: tuple[Drop, ...] = ()
     packets: int
     dropped: int | None
     cut: bool

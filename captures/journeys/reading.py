@@ -55,6 +55,7 @@ def _read(reader: Reader) -> Journeys:
     ]
     return Journeys(
         journeys=tuple(journeys(sessions, read_lookups(wire))),
+        drops=tuple(wire.drops),
         packets=wire.packets,
         dropped=wire.dropped,
         cut=wire.cut,

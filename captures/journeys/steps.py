@@ -150,9 +150,10 @@ def _dialogue(hop: Hop) -> Iterator[Line]:
     """What decided about this recipient: RCPT and the end of data, or whatever stopped it before."""
     attempt = hop.attempt
     if hop.reached == "unreachable" and attempt is not None:
+        dropped = f"dropped by the firewall {attempt.dropped_by}" if attempt.dropped_by else ""
         said = {
             "refused": "connection refused",
-            "unanswered": "no answer to SYN",
+            "unanswered": dropped or "no answer to SYN",
             "reset": "connection reset",
         }.get(attempt.ended, "no greeting")
         yield ("connection", str(attempt.greeting) if attempt.greeting else said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from captures.conversations import Drop, Endpoint
 from captures.journeys.model import Journey
 from captures.journeys.steps import Told, steps
 
@@ -35,6 +36,20 @@ def heading(journey: Journey) -> str:
     )
     size = f"{'' if journey.whole else 'at least '}{journey.size:,} bytes"
     return f"{journey.number}. {sender} → {journey.recipient}{subject}, {size}{about}"
+
+
+def drop_line(drop: Drop) -> str:
+    """Return what a firewall dropped, as `rcpt-fw dropped: port 143 from 198.18.20.12 (mallory) to …`."""
+    port = drop.destination.port
+    what = f"port {port}" if port else drop.protocol or "packets"
+    over = f" ({drop.protocol})" if port and drop.protocol != "tcp" else ""
+    count = f"{drop.packets:,} packet{'' if drop.packets == 1 else 's'}"
+    return f"{drop.host} dropped: {what}{over} from {_who(drop.source)} to {_who(drop.destination)}, {count}"
+
+
+def _who(endpoint: Endpoint) -> str:
+    known = endpoint.host != endpoint.address
+    return f"{endpoint.address} ({endpoint.host})" if known else endpoint.address
 
 
 def _step(told: Told, start_ns: int, width: int, brief: bool, letter: Style, bad: Style) -> list[str]:

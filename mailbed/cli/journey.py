@@ -10,7 +10,7 @@ import typer
 
 from mailbed.cli import output
 from mailbed.cli.options import Json
-from mailbed.cli.telling import keep, tell, tell_gaps
+from mailbed.cli.telling import keep, tell, tell_drops, tell_gaps
 from mailbed.errors import LabError, UsageError
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _tell(found: Journeys, place: Path, *, brief: bool, in_full: bool) -> None:
         _table(found.journeys)
         output.say()
         output.say("One of them in full: mailbed journey --message N")
+    tell_drops(found)
     tell_gaps(found)
     if place.is_dir() and found.journeys:
         output.say()

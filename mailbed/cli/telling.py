@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from captures.journeys import Journey, Journeys
     from mailbed.cli.delivery import Delivery
 
+_DROPS_TOLD = 20
 _CHECKED = {
     "received": "Received fields",
     "events": "the services' events",
@@ -64,6 +65,18 @@ def tell_gaps(found: Journeys) -> None:
         output.note(f"the capture lost {lost}: something may be missing above")
     if found.cut:
         output.note("the capture is cut short: its lab was killed, or still runs")
+
+
+def tell_drops(found: Journeys) -> None:
+    """Say what firewalls dropped, if they dropped anything."""
+    from captures.journeys import text
+
+    if found.drops:
+        output.say()
+    for drop in found.drops[:_DROPS_TOLD]:
+        output.say(f"firewall {text.drop_line(drop)}")
+    if len(found.drops) > _DROPS_TOLD:
+        output.say(f"… and {len(found.drops) - _DROPS_TOLD:,} more (mailbed journey --json: drops)")
 
 
 def tell(journeys: Sequence[Journey], run: Path | None = None, *, brief: bool = False) -> None:

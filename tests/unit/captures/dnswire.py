@@ -147,7 +147,8 @@ class Wire:
         """Everything so far, in order of time."""
         return Conversations(
             connections=self.connections, datagrams=sorted(self.datagrams, key=lambda each: each.time_ns),
-            names={}, secrets=b"", packets=0, fragments=0, first_ns=0, last_ns=0, dropped=0, cut=False,
+            drops=[], names={}, secrets=b"", packets=0, fragments=0, first_ns=0, last_ns=0, dropped=0,
+            cut=False,
         )  # fmt: skip
 
     def lookups(self) -> list[Lookup]:
