@@ -15,7 +15,7 @@ that waits lies in it and none is before it. Where old messages keep many segmen
 the first one: they are written once more at the end, as they are now, and the first one goes.
 
 Some room is left free on the disk: new messages are refused before it is full, so that what becomes of the
-old ones can still be written down, and they leave.
+old ones can still be written down or moved, and they leave.
 
 Everything here blocks. `write` is for one thread at a time; `content` and `surplus` for any.
 """
@@ -65,7 +65,6 @@ class Spool:
         self._queue = root / "queue"
         self._corrupt = root / "corrupt"
         self._segment_bytes = segment_bytes
-        self._emptied_bytes = segment_bytes // 4
         self._segments: dict[int, _Segment] = {}
         self._last = 0
         self._places: dict[str, int] = {}
@@ -91,6 +90,9 @@ class Spool:
                 self.close()
                 raise SmtpError(f"{self._root}: another process serves this spool") from None
             self._reserved = self._next_number = self._read_number()
+            disk = os.statvfs(self._root)
+            # On a small disk small segments, so that what is done does not keep it full.
+            self._segment_bytes = min(self._segment_bytes, max(disk.f_blocks * disk.f_frsize // 16, 1))
         except OSError as error:
             raise SmtpError(f"{self._root}: the spool cannot be used: {error.strerror}") from error
 
@@ -171,7 +173,7 @@ class Spool:
     def _write(self, entries: Sequence[Entry]) -> None:
         number, segment, fd = self._latest()
         data = [record.encode(entry, segment.mark) for entry in entries]
-        if any(isinstance(entry, Arrived) for entry in entries):
+        if any(isinstance(entry, Arrived) and entry.message.id not in self._places for entry in entries):
             _check_room(fd, sum(map(len, data)))
         self._append(segment, fd, b"".join(data))
         for entry, written in zip(entries, data, strict=True):
@@ -298,7 +300,7 @@ class Spool:
                 segment.path.unlink()
                 del self._segments[number]
             last = next(iter(self._segments.values()), None)
-            if last and not last.waiting and last.size >= self._emptied_bytes and self._fd is not None:
+            if last and not last.waiting and last.size >= self._segment_bytes // 4 and self._fd is not None:
                 os.ftruncate(self._fd, 0)
                 last.size = 0
 
