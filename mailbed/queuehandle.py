@@ -116,7 +116,7 @@ def of_run(
 ) -> list[InQueue] | None:
     """Return what waits in a host's queue as it lies in a run directory, None if it has none."""
     from services.smtp.administration import chosen, header_text, message_values
-    from services.smtp.spool import peek, peek_content
+    from services.smtp.peek import peek, peek_content
 
     spool = run / "hosts" / host / "spool"
     if not (spool / "queue").is_dir():

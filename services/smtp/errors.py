@@ -2,6 +2,7 @@
 
 SmtpError
 ├── SpoolUnavailable      the spool cannot take the message now: full or unwritable; temporary
+├── CorruptContent        a message in the spool is not as it was accepted; permanent
 ├── BadAddress            text that is no mailbox (RFC 5321 §4.1.2)
 ├── SubmissionFailed      the MSA did not take the message; says whether trying again may help
 ├── LookupFailed          DNS gave no answer; temporary
@@ -19,6 +20,10 @@ class SmtpError(ServiceError):
 
 class SpoolUnavailable(SmtpError):
     """The spool cannot take the message now; the message says why (`452 4.3.1` to the client)."""
+
+
+class CorruptContent(SmtpError):
+    """The content of a message is not what was accepted; it must not be sent."""
 
 
 class BadAddress(SmtpError):

@@ -29,11 +29,11 @@ from pathlib import Path
 
 from services.smtp.address import Address
 from services.smtp.envelope import Envelope, Wishes
-from services.smtp.errors import SpoolUnavailable
+from services.smtp.errors import CorruptContent, SpoolUnavailable
 from services.smtp.groupcommit import GroupCommit
 from services.smtp.message import Progress, QueuedMessage, Recipient
 from services.smtp.record import Arrived, Entry, Gone, Held, Noted
-from services.smtp.spool import CorruptContent, Spool
+from services.smtp.spool import Spool
 from services.smtp.streams import Streams
 
 log = logging.getLogger(__name__)

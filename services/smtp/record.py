@@ -16,9 +16,11 @@ read is damage, and said so. The content's checksum is left to whoever reads the
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 
 from services.smtp.message import (
@@ -33,6 +35,7 @@ from services.smtp.message import (
 
 FORMAT = "mailbed.spool/2"
 
+_NAME = re.compile(r"(\d{8})\.([0-9a-f]{16})")
 _LONGEST_LINE = 4 << 20
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -97,6 +100,17 @@ def mark(nonce: str) -> bytes:
     return f"{FORMAT}:{nonce}".encode()
 
 
+def segment_name(number: int, nonce: str) -> str:
+    """Return the file name of a segment; `nonce` is 16 hexadecimal digits."""
+    return f"{number:08d}.{nonce}"
+
+
+def segment_of(path: Path) -> tuple[int, bytes] | None:
+    """Return a segment's number and mark, as its file name tells; None if it is no segment."""
+    found = _NAME.fullmatch(path.name)
+    return (int(found[1]), mark(found[2])) if found else None
+
+
 def encode(entry: Entry, mark: bytes) -> bytes:
     """Return a record as it is written."""
     if isinstance(entry, Arrived):
@@ -147,6 +161,24 @@ def read(file: BinaryIO, mark: bytes) -> Iterator[Found | Damage]:
         yield found
         offset = end
         file.seek(offset)
+
+
+def apply(entry: QueuedMessage | Noted | Held | Gone, waiting: dict[str, QueuedMessage]) -> None:
+    """Change what waits, by id, as a record says; what it says of others does not matter."""
+    if isinstance(entry, QueuedMessage):
+        waiting[entry.id] = entry
+        return
+    message = waiting.get(entry.id)
+    if message is None:
+        return
+    if isinstance(entry, Held):
+        waiting[entry.id] = replace(message, held=entry.hold)
+        return
+    for step in entry.steps if isinstance(entry, Noted) else ():
+        message = message.after(step)
+    waiting[entry.id] = message
+    if isinstance(entry, Gone) or not message.recipients:
+        del waiting[entry.id]
 
 
 def _next(file: BinaryIO, offset: int, mark: bytes) -> int | None:

@@ -25,24 +25,22 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.durable import make_directory, sync_directory, write_all, write_file
 from services.smtp import record
-from services.smtp.errors import SmtpError, SpoolUnavailable
+from services.smtp.errors import CorruptContent, SmtpError, SpoolUnavailable
 from services.smtp.message import BadValues, QueuedMessage
-from services.smtp.record import Arrived, Damage, Entry, Found, Gone, Held, Noted
+from services.smtp.record import Arrived, Damage, Entry, Held, Noted
 
 # Numbers are reserved in blocks, so that a new message costs no write of its own for its id.
 _BLOCK = 1000
 _SEGMENT_BYTES = 16 << 20
 _FREE_BYTES = 1 << 20
-_NAME = re.compile(r"(\d{8})\.([0-9a-f]{16})")
 # A place is a segment's number and an offset in one whole number: one object for each message that waits.
 _OFFSET_BITS = 40
 _OFFSET = (1 << _OFFSET_BITS) - 1
@@ -108,13 +106,14 @@ class Spool:
         waiting: dict[str, QueuedMessage] = {}
         paths = sorted(self._queue.iterdir())
         for path in paths:
-            name = _NAME.fullmatch(path.name)
-            if not name:
+            name = record.segment_of(path)
+            if name is None:
                 yield self._set_aside(path.name, path.read_bytes(), "no segment of a spool")
                 path.unlink()
                 continue
-            number = self._last = int(name[1])
-            segment = self._segments[number] = _Segment(path, record.mark(name[2]))
+            number, mark = name
+            self._last = number
+            segment = self._segments[number] = _Segment(path, mark)
             with path.open("rb") as file:
                 for found in record.read(file, segment.mark):
                     if isinstance(found, Damage) and found.cut and path == paths[-1]:
@@ -125,7 +124,7 @@ class Spool:
                     if isinstance(found, Damage):
                         yield self._damaged(segment, found)
                         continue
-                    _apply(found, waiting)
+                    record.apply(found.entry, waiting)
                     if isinstance(found.entry, QueuedMessage):
                         self._places[found.entry.id] = (number << _OFFSET_BITS) | found.offset
         self._places = {queue_id: self._places[queue_id] for queue_id in waiting}
@@ -244,7 +243,7 @@ class Spool:
                 self._fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
             return number, segment, self._fd
         number, nonce = number + 1, secrets.token_hex(8)
-        segment = _Segment(self._queue / f"{number:08d}.{nonce}", record.mark(nonce))
+        segment = _Segment(self._queue / record.segment_name(number, nonce), record.mark(nonce))
         fd = os.open(segment.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             sync_directory(self._queue)
@@ -358,68 +357,6 @@ class Spool:
             return int((self._root / "next-id").read_bytes())
         except (FileNotFoundError, ValueError):
             return 0
-
-
-class CorruptContent(SmtpError):
-    """The content of a message is not what was accepted; it must not be sent."""
-
-
-def peek(root: Path) -> list[QueuedMessage]:
-    """Return what waits in a spool that another process may serve, in order of arrival; takes no lock."""
-    waiting: dict[str, QueuedMessage] = {}
-    before: list[Path] | None = None
-    # A segment may go while it is read: what it held lies in a later one then, or is gone.
-    while before != (paths := sorted((root / "queue").glob("*.*"))):
-        before, waiting = paths, {}
-        for path in paths:
-            name = _NAME.fullmatch(path.name)
-            with suppress(FileNotFoundError):
-                if name:
-                    with path.open("rb") as file:
-                        for found in record.read(file, record.mark(name[2])):
-                            if isinstance(found, Found):
-                                _apply(found, waiting)
-    return sorted(waiting.values(), key=lambda message: (message.arrival, message.id))
-
-
-def peek_content(root: Path, queue_id: str) -> bytes | None:
-    """Return the content of a message in a spool that another process may serve, None if there is none."""
-    content = None
-    for path in sorted((root / "queue").glob("*.*")):
-        name = _NAME.fullmatch(path.name)
-        with suppress(FileNotFoundError, BadValues):
-            if not name:
-                continue
-            mark = record.mark(name[2])
-            with path.open("rb") as file:
-                places = [
-                    found
-                    for found in record.read(file, mark)
-                    if isinstance(found, Found)
-                    and isinstance(found.entry, QueuedMessage)
-                    and found.entry.id == queue_id
-                ]
-                for found in places:
-                    file.seek(found.offset)
-                    content = record.content_of(file.read(found.length), mark)
-    return content
-
-
-def _apply(found: Found, waiting: dict[str, QueuedMessage]) -> None:
-    """Change what waits as a record says."""
-    entry = found.entry
-    if isinstance(entry, QueuedMessage):
-        waiting[entry.id] = entry
-    elif entry.id in waiting:
-        if isinstance(entry, Held):
-            waiting[entry.id] = replace(waiting[entry.id], held=entry.hold)
-        elif isinstance(entry, Gone):
-            del waiting[entry.id]
-        else:
-            for step in entry.steps:
-                waiting[entry.id] = waiting[entry.id].after(step)
-            if not waiting[entry.id].recipients:
-                del waiting[entry.id]
 
 
 def _check_room(fd: int, wanted: int) -> None:

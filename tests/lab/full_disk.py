@@ -23,7 +23,7 @@ from services.smtp.address import Address, parse_address
 from services.smtp.client import ClientSession, Timeouts
 from services.smtp.config import Domain, User
 from services.smtp.envelope import Envelope
-from services.smtp.spool import peek
+from services.smtp.peek import peek
 from services.smtp.trace import field
 from tests.unit.smtp.running import config, free_port, running
 

@@ -19,7 +19,7 @@ import pytest
 from mailbed import Lab, SentMessage
 from mailbed.pytest_plugin import LabFactory
 from services.smtp.message import QueuedMessage
-from services.smtp.spool import peek
+from services.smtp.peek import peek
 from topologies import catalog
 from topologies.plan import Domain, MailClient, Plan, Role, User
 

@@ -17,7 +17,7 @@ from services.mailbox.maildir import list_messages, read_message
 from services.smtp.client import ClientSession
 from services.smtp.config import Domain, MtaConfig, Route
 from services.smtp.mx import Exchanger
-from services.smtp.spool import peek
+from services.smtp.peek import peek
 from tests.unit.smtp.running import ALICE, Events, ScriptedServer, TableResolver, config, play, running
 
 Steps = Callable[[Events, MtaConfig, ScriptedServer], Awaitable[None]]

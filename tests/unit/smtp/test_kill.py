@@ -19,7 +19,7 @@ from services.smtp.address import parse_address
 from services.smtp.client import ClientSession, Stale, Timeouts, Unreachable
 from services.smtp.config import Domain, User
 from services.smtp.envelope import Envelope
-from services.smtp.spool import peek
+from services.smtp.peek import peek
 from services.smtp.trace import field
 from tests.unit.smtp.running import config, free_port, running
 

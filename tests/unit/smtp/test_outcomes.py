@@ -20,12 +20,13 @@ from services.smtp.address import parse_address
 from services.smtp.envelope import Envelope, Wishes
 from services.smtp.message import Progress, QueuedMessage
 from services.smtp.outcomes import Ledger, Outcome
+from services.smtp.peek import peek
 from services.smtp.policy import Mailbox
 from services.smtp.queue import Queue
 from services.smtp.replies import Reply
 from services.smtp.retry import RetryPolicy
 from services.smtp.routing import Target
-from services.smtp.spool import Spool, peek
+from services.smtp.spool import Spool
 from services.smtp.streams import Streams
 from tests.unit.smtp.running import Events
 

@@ -17,9 +17,10 @@ from services.smtp.address import parse_address
 from services.smtp.envelope import Envelope
 from services.smtp.errors import SpoolUnavailable
 from services.smtp.message import Progress, QueuedMessage
+from services.smtp.peek import peek
 from services.smtp.queue import Queue
 from services.smtp.record import Arrived, Entry
-from services.smtp.spool import Spool, peek
+from services.smtp.spool import Spool
 from services.smtp.streams import Streams
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from services.smtp.config import Domain, TlsConfig
 from services.smtp.mua import client_context
-from services.smtp.spool import peek
+from services.smtp.peek import peek
 from tests.unit.smtp.running import ALICE, Events, config, free_port, play, running
 
 EHLO = """

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from services.smtp.errors import SmtpError, SpoolUnavailable
+from services.smtp.errors import CorruptContent, SmtpError, SpoolUnavailable
 from services.smtp.message import Progress, QueuedMessage, Recipient
+from services.smtp.peek import peek, peek_content
 from services.smtp.record import Arrived, Gone, Held, Noted
-from services.smtp.spool import CorruptContent, Spool, peek, peek_content
+from services.smtp.spool import Spool
 
 CONTENT = b"Subject: x\r\n\r\n{not a journal line}\n\x00\xff\r\n"
 
