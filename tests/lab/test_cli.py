@@ -123,7 +123,7 @@ class TestRun:
         assert (result.returncode, result.stderr) == (0, "")
         for earlier, later in itertools.pairwise(
             [
-                "10 hosts, 7 services, ready in",
+                "10 hosts, 9 services, ready in",
                 "alice     asks corp-dns for corp-mta.example.com A",
                 "alice     → corp-mta: submission on port 587, TLS 1.3, as alice@example.com",
                 "corp-mta  has accepted it",
@@ -294,6 +294,7 @@ class TestPs:
         lines = shared.command("ps", "corp-*").stdout.splitlines()
         assert [line.split()[:3] for line in lines[1:]] == [
             ["corp-mta", "mail-server", "ready"],
+            ["corp-mta", "imap-server", "ready"],
             ["corp-dns", "resolver", "ready"],
         ]
 
