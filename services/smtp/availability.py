@@ -7,7 +7,8 @@ no connection, or did not greet, is left alone for a while, so that not every me
     left alone         30 s    1 min   2 min    4 min    5 min
 
 all of it divided by the lab's `time_scale`, but never less than a tenth of a second. When the time has come
-*one* attempt finds it free; for all others it is left alone for that time again. The first success ends it.
+*one* attempt finds it free; for all others it is left alone for that time again, and for as long as it may
+take to see what comes of the attempt. The first success ends it.
 
 Only what failed is remembered, and not beyond the end of the process: after a restart all are tried.
 """
@@ -46,8 +47,10 @@ class _Failure:
 class Availability:
     """What is known of the addresses that were tried. Times are seconds of one clock."""
 
-    def __init__(self, back_off: BackOff) -> None:
+    def __init__(self, back_off: BackOff, *, attempt_s: float) -> None:
+        """`attempt_s`: how long an attempt may take until it is known what came of it."""
         self._back_off = back_off
+        self._attempt_s = attempt_s
         self._failed: dict[str, _Failure] = {}
 
     def __len__(self) -> int:
@@ -78,7 +81,7 @@ class Availability:
             return None
         if now < known.again:
             return known.reply
-        known.again = now + self._back_off.wait(known.failures)
+        known.again = now + max(self._back_off.wait(known.failures), self._attempt_s)
         return None
 
     def again(self, address: str) -> float:

@@ -74,7 +74,8 @@ class Transfers:
         self._resolver = resolver
         self._shared = SharedLookups(resolver, clock=clock)
         self._back_off = BackOff(time_scale=config.time_scale)
-        self._availability = Availability(self._back_off)
+        # For the connection and for the greeting.
+        self._availability = Availability(self._back_off, attempt_s=2 * config.connect_timeout_s)
         self._recovery = Recovery()
         self._calls: dict[Remote, asyncio.Task[None]] = {}
 
@@ -177,6 +178,7 @@ class Transfers:
             # A session that was left may be stale; a new one never is, and so this ends.
             with suppress(Stale):
                 async with hop.session(target.address, partial(self._connect, target)) as session:
+                    self._availability.worked(target.address)
                     replies = await session.send(envelope, content)
                     decided = undecided.learn(replies, target, reports=session.offers("DSN"))
                     undecided.final = session.uncertain or not undecided.recipients

@@ -22,7 +22,7 @@ def test_how_long(failures: int, scale: float, seconds: float) -> None:
 
 def test_a_host_that_fails() -> None:
     """It is left alone, and says why; another one is not. When its time has come one may try it."""
-    known = Availability(BackOff())
+    known = Availability(BackOff(), attempt_s=5)
     known.failed(ONE, REFUSED, 1000)
     assert known.left_alone(ONE, 1029) == REFUSED
     assert known.left_alone(TWO, 1029) is None
@@ -35,7 +35,7 @@ def test_a_host_that_fails() -> None:
 
 def test_a_host_that_is_back() -> None:
     """One success is enough, and begins anew."""
-    known = Availability(BackOff())
+    known = Availability(BackOff(), attempt_s=5)
     for now in (0, 30, 90):
         known.failed(ONE, REFUSED, now)
     known.worked(ONE)
@@ -43,3 +43,13 @@ def test_a_host_that_is_back() -> None:
     assert len(known) == 0
     known.failed(ONE, REFUSED, 100)
     assert known.again(ONE) == 130
+
+
+def test_an_attempt_that_takes_long() -> None:
+    """Until it is known what came of it nobody else tries, however short the back-off is."""
+    known = Availability(BackOff(time_scale=600), attempt_s=60)
+    known.failed(ONE, REFUSED, 1000)
+    assert known.left_alone(ONE, 1000.2) is None
+    assert known.left_alone(ONE, 1059) == REFUSED
+    known.failed(ONE, REFUSED, 1060)
+    assert known.left_alone(ONE, 1060.2) is None
