@@ -63,7 +63,7 @@ Sender = Annotated[
     typer.Option(
         "--from",
         metavar="ADDRESS",
-        help="The sender, who must have a mail client (default: the first).",
+        help="The sender; without --host, one who has a mail client (default: the first).",
         show_default=False,
     ),
 ]

@@ -245,8 +245,9 @@ class Connection(asyncio.Protocol):
 
 async def connect(address: str, port: int, *, timeout_s: float) -> Connection:
     """Return a connection to `address`. Raises: OSError, which a time-out is too."""
-    making = asyncio.get_running_loop().create_connection(Connection, address, port)
-    _, connection = await asyncio.wait_for(making, timeout_s)
+    # Not wait_for: in Python 3.11 that forgets a cancellation which comes together with the outcome.
+    async with asyncio.timeout(timeout_s):
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, address, port)
     return connection
 
 

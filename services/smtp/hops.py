@@ -64,7 +64,8 @@ class Hop:
         if self.users == 1:
             self._joined.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._joined.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._joined.wait()
 
     async def close(self) -> None:
         """End the sessions that are left."""

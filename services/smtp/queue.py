@@ -312,7 +312,9 @@ class Queue:
 
     async def _wait_for_change(self, seconds: float | None) -> None:
         try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the change.
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
         except TimeoutError:
             return
 

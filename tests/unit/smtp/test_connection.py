@@ -11,7 +11,7 @@ import pytest
 
 from services.smtp.client import ClientSession, Timeouts, Unreachable
 from services.smtp.config import TlsConfig
-from services.smtp.connection import ReplyReader
+from services.smtp.connection import ReplyReader, connect
 from services.smtp.handshake import offers
 from tests.unit.smtp.running import ScriptedServer, config, free_port, running
 
@@ -153,5 +153,25 @@ def test_nobody_there() -> None:
     async def main() -> None:
         with pytest.raises(Unreachable, match="Connection refused"):
             await ClientSession.open("127.0.0.1", free_port(), helo="x", timeouts=Timeouts())
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_is_given_up() -> None:
+    """Whoever is told to stop while it is being refused stops, at whatever moment that is."""
+
+    async def again_and_again() -> None:
+        while True:
+            with suppress(OSError):
+                await connect("127.0.0.1", 1, timeout_s=20)
+
+    async def main() -> None:
+        for turns in range(200):
+            task = asyncio.create_task(again_and_again())
+            for _ in range(turns % 12):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=20)
+            assert done
 
     asyncio.run(main())
