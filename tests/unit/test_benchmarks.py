@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from scripts.benchmarks import machine, perf
+from scripts.benchmarks import machine, mail, perf
 
 SAMPLES = """\
 mx7/mail-server
@@ -59,3 +59,37 @@ def test_work_is_what_the_innermost_known_function_does() -> None:
 def test_no_samples(lines: Sequence[str]) -> None:
     """Nothing seen is nothing done."""
     assert perf.work(lines) == {}
+
+
+MESSAGE = ["8 fdatasync(3)  = 0", '7 sendto(9, "250 2.0.0 Ok: queued as A1\\r\\n", 28, 0) = 28']
+
+
+@pytest.mark.parametrize(
+    ("lines", "counts"),
+    [
+        ([], (0, 0, 0)),
+        (MESSAGE * 2, (2, 2, 0)),
+        (MESSAGE[::-1], (1, 1, 1)),
+        ([*MESSAGE, MESSAGE[1]], (1, 2, 1)),
+        (["8 <... fsync resumed>) = 0", MESSAGE[1]], (1, 1, 0)),
+        (["8 fsync(3 <unfinished ...>", MESSAGE[1]], (0, 1, 1)),
+        (["8 fsync(3) = -1 EIO (Input/output error)", MESSAGE[1]], (0, 1, 1)),
+        (['7 write(9, "250 2.1.0 Ok\\r\\n", 14) = 14'], (0, 0, 0)),
+    ],
+)
+def test_each_acknowledgement_needs_a_sync_that_has_ended(
+    lines: Sequence[str], counts: tuple[int, int, int]
+) -> None:
+    """Syncs that ended, acknowledgements, and those of them with no sync since the one before."""
+    assert mail.synced(lines) == counts
+
+
+@pytest.mark.parametrize(("rate", "met"), [(400, True), (399, False)])
+def test_mail_is_held_against_its_targets(rate: float, met: bool) -> None:
+    """Rates are to be so many times the peer's; of accepting, those with 10 sessions alone are asked for."""
+    results = {
+        "accept": {"connect_1": {"mailbed": 1, "postfix": 100}},
+        "relay": {"reuse_1": {"mailbed": rate, "postfix": 100}},
+        "queue": {"mailbed": {"list_s": 0.5, "start_s": 1.0, "bytes_a_message": 800}},
+    }
+    assert mail.judge(results)["met"] is met
