@@ -7,6 +7,7 @@ import base64
 import errno
 import os
 import ssl
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 
 from services.smtp.config import Domain, TlsConfig
+from services.smtp.message import QueuedMessage
 from services.smtp.mua import client_context
 from services.smtp.peek import peek
+from services.smtp.queue import Queue
 from tests.unit.smtp.running import ALICE, Events, config, free_port, play, running
 
 EHLO = """
@@ -432,3 +435,126 @@ def test_sessions_with_tls_count_once(tmp_path: Path, tls: TlsConfig) -> None:
                 await play(msa.submission_port, "C: NOOP\nS: 250 *\nC: QUIT\nS: 221 *", tls=context)
 
     asyncio.run(main())
+
+
+def test_too_many_sessions_of_one_client(tmp_path: Path) -> None:
+    """One client cannot have all the sessions; who ends one may have another."""
+
+    async def main() -> None:
+        configuration = config(tmp_path, client_session_limit=1)
+        async with running(configuration):
+            reader, writer = await asyncio.open_connection("127.0.0.1", configuration.smtp_port)
+            await reader.readline()
+            await play(configuration.smtp_port, "S: 421 4.3.2 too many sessions from 127.0.0.1*")
+            writer.write(b"QUIT\r\n")
+            await reader.read()
+            await play(configuration.smtp_port, "S: 220 *")
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(main())
+
+
+async def all_said(port: int, *pieces: bytes, pause_s: float = 0.0, half_close: bool = False) -> list[str]:
+    """Send the pieces with a pause after each, until the server hangs up; return all that it said."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reading = asyncio.create_task(reader.read())
+    for piece in pieces:
+        if reading.done():
+            break
+        writer.write(piece)
+        await asyncio.wait({reading}, timeout=pause_s)
+    if half_close:
+        writer.write_eof()
+    said = await asyncio.wait_for(reading, 20)
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+    return said.decode().splitlines()
+
+
+MESSAGE = b"EHLO a\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([b""], id="says nothing"),
+        pytest.param([bytes([octet]) for octet in b"NOOP" + b" " * 2000], id="never ends a command"),
+        pytest.param([MESSAGE, *([b"x"] * 2000)], id="a message octet by octet"),
+        pytest.param([MESSAGE[:-6] + b"BDAT 5000\r\n", *([b"x"] * 2000)], id="a chunk octet by octet"),
+    ],
+)
+def test_a_client_that_takes_its_time(tmp_path: Path, pieces: list[bytes]) -> None:
+    """Who does not get on is told so, and the session ends (RFC 5321 §4.5.3.2.7)."""
+
+    async def main() -> list[str]:
+        configuration = config(tmp_path, command_timeout_s=0.3)
+        async with running(configuration):
+            return await all_said(configuration.smtp_port, *pieces, pause_s=0.02)
+
+    assert asyncio.run(main())[-1] == "421 4.4.2 mx.example.org has waited too long"
+
+
+def test_a_client_that_gets_on(tmp_path: Path) -> None:
+    """A message may take longer than a reply, as long as it gets on."""
+
+    async def main() -> list[str]:
+        configuration = config(tmp_path, command_timeout_s=2.0)
+        async with running(configuration):
+            lines = [b"x" * 1022 + b"\r\n"] * 12
+            end = b".\r\nQUIT\r\n"
+            return await all_said(configuration.smtp_port, MESSAGE, *lines, end, pause_s=0.2)
+
+    assert [line[:9] for line in asyncio.run(main())[-2:]] == ["250 2.0.0", "221 2.0.0"]
+
+
+def test_a_client_that_has_said_all(tmp_path: Path) -> None:
+    """Who closes their half of the connection behind a message still hears what became of it."""
+
+    async def main() -> list[str]:
+        configuration = config(tmp_path)
+        async with running(configuration):
+            return await all_said(configuration.smtp_port, MESSAGE + b"\r\n.\r\n", half_close=True)
+
+    assert asyncio.run(main())[-1].startswith("250 2.0.0 Ok: queued as ")
+
+
+def test_shutting_down_while_a_message_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose message is being written hears that it was taken, then that the server goes."""
+    real = Queue.commit
+    writing = asyncio.Event()
+
+    async def slow(self: Queue, *arguments: Any, **more: Any) -> QueuedMessage:
+        writing.set()
+        await asyncio.sleep(0.1)
+        return await real(self, *arguments, **more)
+
+    async def main() -> list[str]:
+        configuration = config(tmp_path)
+        async with running(configuration):
+            said = asyncio.create_task(all_said(configuration.smtp_port, MESSAGE + b"\r\n.\r\n"))
+            await asyncio.wait_for(writing.wait(), 20)
+        return await said
+
+    monkeypatch.setattr(Queue, "commit", slow)
+    assert [line[:9] for line in asyncio.run(main())[-2:]] == ["250 2.0.0", "421 4.3.2"]
+
+
+def test_a_client_that_does_not_listen(tmp_path: Path) -> None:
+    """Who sends without end and reads nothing is read no further, and the server ends all the same."""
+
+    async def main() -> int:
+        configuration = config(tmp_path, error_limit=10**9)
+        async with running(configuration):
+            _, writer = await asyncio.open_connection("127.0.0.1", configuration.smtp_port, limit=1024)
+            sent = 0
+            with suppress(TimeoutError):
+                while sent < 200_000_000:
+                    writer.write(b"FOO\r\n" * 20_000)
+                    await asyncio.wait_for(writer.drain(), 1)
+                    sent += 100_000
+            writer.transport.abort()
+        return sent
+
+    assert asyncio.run(main()) < 200_000_000
