@@ -21,6 +21,7 @@ from services.filters.signing import Signer, read_key
 from services.notices import Handler, Notices
 from services.smtp.administration import Administration
 from services.smtp.config import Domain, MtaConfig, Route, TlsConfig, User, load
+from services.smtp.conversation import Terms
 from services.smtp.delivery import Runner
 from services.smtp.lookup import StubLookups
 from services.smtp.outcomes import Ledger
@@ -28,7 +29,6 @@ from services.smtp.policy import Directory, Policy
 from services.smtp.queue import Queue
 from services.smtp.routing import Resolver
 from services.smtp.server import Reception, ServerSession, Sessions
-from services.smtp.session import Terms
 from services.smtp.spool import Spool
 from services.smtp.streams import Streams
 from services.smtp.transfer import Transfers

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 
 from services.filters.signing import UNSIGNED, Signer, body_hash
 from services.notices import Notices
+from services.smtp.conversation import Terms
 from services.smtp.errors import SpoolUnavailable
 from services.smtp.incoming import Message
 from services.smtp.message import QueuedMessage
 from services.smtp.queue import Queue
 from services.smtp.replies import Reply
-from services.smtp.session import Session, Terms, Turn
+from services.smtp.session import Session, Turn
 from services.smtp.trace import field, missing_fields, received
 
 log = logging.getLogger(__name__)

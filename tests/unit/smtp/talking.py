@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from services.smtp.conversation import Terms
 from services.smtp.incoming import Message
 from services.smtp.policy import Directory, Policy
 from services.smtp.replies import Reply
-from services.smtp.session import Session, Terms, Turn
+from services.smtp.session import Session, Turn
 from tests.unit.smtp.running import config
 
 QUEUED = Reply(250, "2.0.0", "Ok: queued as Q")

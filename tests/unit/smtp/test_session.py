@@ -259,6 +259,16 @@ def test_passwords_are_not_guessed_for_long() -> None:
     assert talk.closed
 
 
+def test_plain_without_a_first_response() -> None:
+    """PLAIN is asked for with an empty challenge, whose blank is there (RFC 4954 §4)."""
+    talk = Talk(terms(submission=True, users=(ALICE,)))
+    talk.say(EHLO + b"STARTTLS\r\n")
+    talk.say(EHLO)
+    assert talk.say(b"AUTH PLAIN\r\n") == b"334 \r\n"
+    response = plain("alice@example.com", "secret of alice").removeprefix(b"AUTH PLAIN ")
+    assert talk.say(response) == b"235 2.7.0 authentication successful\r\n"
+
+
 @pytest.mark.parametrize(
     ("lines", "reply"),
     [
