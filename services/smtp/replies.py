@@ -2,7 +2,7 @@
 
 RFC 5321 §4.2 gives the codes, RFC 3463 the enhanced ones, RFC 2034 how they travel. A server that
 announces ENHANCEDSTATUSCODES puts one into every 2xx, 4xx and 5xx reply except the greeting and the
-answers to HELO and EHLO, also into those of its library.
+answers to HELO and EHLO.
 """
 
 from __future__ import annotations
@@ -17,36 +17,6 @@ _QUEUED_AS = re.compile(r"\b(?:queued as|id=|queued \()\s*<?([A-Za-z0-9._+-]+)",
 
 # RFC 5321 §4.5.3.1.5 gives a reply line 512 octets.
 _MAX_TEXT = 512
-
-# What RFC 2034 §3 asks of a reply that says nothing more precise, by its code.
-_DEFAULT_ENHANCED = {
-    "211": "2.0.0",
-    "214": "2.0.0",
-    "220": "2.0.0",
-    "221": "2.0.0",
-    "235": "2.7.0",
-    "250": "2.0.0",
-    "252": "2.5.0",
-    "421": "4.3.2",
-    "450": "4.2.0",
-    "451": "4.3.0",
-    "452": "4.3.1",
-    "454": "4.7.0",
-    "500": "5.5.2",
-    "501": "5.5.4",
-    "502": "5.5.1",
-    "503": "5.5.1",
-    "504": "5.5.4",
-    "530": "5.7.0",
-    "535": "5.7.8",
-    "538": "5.7.11",
-    "550": "5.0.0",
-    "551": "5.1.6",
-    "552": "5.3.4",
-    "553": "5.1.3",
-    "554": "5.7.0",
-    "555": "5.5.4",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +73,3 @@ def parse_reply(code: int, message: str) -> Reply:
     if not 200 <= code < 600:
         return Reply(451, "4.5.0", f"not an SMTP reply: {text}")
     return Reply(code, enhanced, text)
-
-
-def with_enhanced_code(line: str) -> str:
-    """Return the reply line with an enhanced code, added by its reply code if it has none."""
-    code, text = line[:3], line[4:]
-    if code[:1] not in ("2", "4", "5") or line[3:4] == "-" or _ENHANCED.match(text):
-        return line
-    return f"{code} {_DEFAULT_ENHANCED.get(code, f'{code[0]}.0.0')} {text}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.smtp.replies import Reply, parse_reply, with_enhanced_code
+from services.smtp.replies import Reply, parse_reply
 
 
 @pytest.mark.parametrize(
@@ -27,22 +27,6 @@ def test_replies_of_other_servers(code: int, message: str, reply: str, queue_id:
     """A reply is one line with its enhanced code apart, and may name the queue id."""
     parsed = parse_reply(code, message)
     assert (str(parsed), parsed.queue_id) == (reply, queue_id)
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("250 OK", "250 2.0.0 OK"),
-        ("250 2.1.0 Ok", "250 2.1.0 Ok"),
-        ("250-mx.example", "250-mx.example"),
-        ("500 Error: bad syntax", "500 5.5.2 Error: bad syntax"),
-        ("334 VXNlcm5hbWU6", "334 VXNlcm5hbWU6"),
-        ("354 go on", "354 go on"),
-    ],
-)
-def test_enhanced_codes_are_added(line: str, expected: str) -> None:
-    """A reply without one gets the enhanced code of its class; 3xx and continued lines get none."""
-    assert with_enhanced_code(line) == expected
 
 
 def test_kinds() -> None:

@@ -12,7 +12,7 @@ import pytest
 import services.smtp
 from services.smtp.errors import LookupFailed
 from services.smtp.mx import RoutingError
-from services.smtp.replies import Reply, with_enhanced_code
+from services.smtp.replies import Reply
 
 ROOT = Path(services.smtp.__file__).parent
 MODULES = sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in ("__init__", "__main__"))
@@ -92,10 +92,6 @@ def test_errors_that_become_replies(error: type[RoutingError | LookupFailed], co
 @pytest.mark.parametrize(
     "code", [211, 220, 250, 251, 299, 421, 432, 450, 452, 455, 499, 500, 521, 534, 550, 551, 556, 599]
 )
-def test_replies_without_a_code_get_one(code: int) -> None:
-    """Whatever a library answers has a code when it goes out; a report's status has the reply's class."""
-    line = with_enhanced_code(f"{code} something")
-    enhanced = line.split(" ")[1]
-    assert sound(str(code), enhanced)
-    assert line.endswith(f"{code} {enhanced} something")
+def test_replies_without_a_code(code: int) -> None:
+    """A report's status has the reply's class, whatever code another server gave it, or none."""
     assert all(sound(str(code), Reply(code, said, "x").status) for said in ("", "4.1.1", "5.1.1"))
