@@ -25,11 +25,12 @@ _LONGEST_HEADER = 64 * 1024
 class Administration:
     """Answers for one queue; `forget_failures` has hosts that did not answer tried again."""
 
-    def __init__(self, queue: Queue, forget_failures: Callable[[], None]) -> None:
+    def __init__(self, queue: Queue, forget_failures: Callable[[], None], notices: Notices) -> None:
         self._queue = queue
         self._forget_failures = forget_failures
+        self._notices = notices
 
-    def serve(self, notices: Notices) -> None:
+    def serve(self) -> None:
         """Have the questions answered; to be called before the server is ready."""
         handlers: dict[str, Handler] = {
             "queue.list": self.listing,
@@ -40,7 +41,7 @@ class Administration:
             "queue.remove": self.remove,
         }
         for method, handler in handlers.items():
-            notices.handle(method, handler)
+            self._notices.handle(method, handler)
 
     def listing(self, params: Mapping[str, Any]) -> dict[str, object]:
         """Return `messages`, in order of arrival."""
@@ -84,6 +85,8 @@ class Administration:
     async def _hold(self, params: Mapping[str, Any], *, hold: bool) -> dict[str, object]:
         chosen = self._named(params)
         changed = set(await self._queue.hold([message.id for message in chosen], hold=hold))
+        for queue_id in changed:
+            self._notices.event("held" if hold else "released", id=queue_id)
         return {"messages": [{**self._values(each), "held": hold} for each in chosen if each.id in changed]}
 
     async def remove(self, params: Mapping[str, Any]) -> dict[str, object]:
@@ -94,6 +97,9 @@ class Administration:
         chosen = self._named(params)
         under_way = {message.id for message in chosen if self._queue.under_way(message.id)}
         removed = await self._queue.remove([message.id for message in chosen])
+        for message in removed:
+            recipients = [recipient.address for recipient in message.recipients]
+            self._notices.event("removed", id=message.id, recipients=recipients)
         return {
             "messages": [
                 {**message_values(message), "under_way": message.id in under_way} for message in removed

@@ -90,7 +90,7 @@ async def serve(
         tls=client_context(config.tls) if config.tls and config.opportunistic_tls else None,
     )
     runner = Runner(config, queue=queue, ledger=ledger, directory=directory, transfers=transfers, clock=clock)
-    Administration(queue, transfers.forget_failures).serve(notices)
+    Administration(queue, transfers.forget_failures, notices).serve()
     policy = Policy(
         directory, config.relay_from, hostname=config.hostname, source_routes=config.source_routes
     )

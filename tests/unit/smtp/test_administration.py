@@ -16,6 +16,7 @@ from services.smtp.message import Progress, QueuedMessage, Recipient
 from services.smtp.queue import Queue
 from services.smtp.spool import Spool
 from services.smtp.streams import Streams
+from tests.unit.smtp.running import Events
 
 BOB, DAVE, EVE = "bob@example.org", "dave@Example.ORG", "eve@example.net"
 NEXT = 5000.0
@@ -28,8 +29,9 @@ class Desk:
         streams = Streams(seed=1, host="mx", role="mta")
         self.now = 1000.0
         self.forgotten = 0
+        self.events = Events()
         self.queue = Queue(Spool(root), streams=streams, clock=lambda: self.now)
-        self.ask = Administration(self.queue, self._forget)
+        self.ask = Administration(self.queue, self._forget, self.events)
         self.ids: list[str] = []
 
     def _forget(self) -> None:
@@ -115,6 +117,8 @@ def test_a_flush_leaves_what_is_held(tmp_path: Path) -> None:
         assert ids(await desk.ask.hold({"ids": desk.ids})) == [desk.ids[1]]
         assert ids(await desk.ask.release({"ids": [desk.ids[1]]})) == [desk.ids[1]]
         assert ids(desk.ask.flush({})) == [desk.ids[1]]
+        assert [event["id"] for event in desk.events.of("held")] == desk.ids
+        assert [event["id"] for event in desk.events.of("released")] == [desk.ids[1]]
         assert desk.due() == {desk.ids[0]: [False, False, False], desk.ids[1]: [True]}
 
     at(tmp_path, steps)
@@ -139,6 +143,10 @@ def test_removing_all(tmp_path: Path) -> None:
         answer: dict[str, Any] = await desk.ask.remove({"all": True})
         lost = [one["address"] for message in answer["messages"] for one in message["recipients"]]
         assert lost == [BOB, DAVE, EVE, EVE]
+        assert [(event["id"], event["recipients"]) for event in desk.events.of("removed")] == [
+            (desk.ids[0], [BOB, DAVE, EVE]),
+            (desk.ids[1], [EVE]),
+        ]
         assert len(desk.queue) == 0
 
     at(tmp_path, steps)
