@@ -81,6 +81,7 @@ class _Connection(asyncio.Protocol):
         self._context = context
         self._secure = secure
         self._upgrade: asyncio.Task[None] | None = None
+        self._early = b""
         self._heard = 0.0
         self._transport: asyncio.Transport | None = None
         self.session: Session | None = None
@@ -98,7 +99,11 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = asyncio.get_running_loop().time()
-        if self.session is None or self._upgrade is not None:
+        if self.session is None:
+            return
+        if self._upgrade is not None:
+            # Under TLS already, but the task that took it up has not had its turn: nothing else is read now.
+            self._early += data
             return
         try:
             self.session.receive(data)
@@ -131,7 +136,9 @@ class _Connection(asyncio.Protocol):
             chunks, session.output = session.output, []
             transport.writelines(chunks)
         if session.closing:
-            transport.close()
+            # Once: a TLS transport that is closed twice cannot be aborted any more.
+            if not transport.is_closing():
+                transport.close()
         elif session.wants_tls and self._upgrade is None:
             transport.pause_reading()
             self._upgrade = asyncio.get_running_loop().create_task(self._start_tls(session, transport))
@@ -151,6 +158,9 @@ class _Connection(asyncio.Protocol):
             return
         session.secured()
         self._upgrade = None
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def look(self, now: float) -> None:
         """Tell an idle client what is new; send away who has not been heard of for long."""
