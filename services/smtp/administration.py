@@ -84,7 +84,7 @@ class Administration:
 
     async def _hold(self, params: Mapping[str, Any], *, hold: bool) -> dict[str, object]:
         chosen = self._named(params)
-        changed = set(await self._queue.hold([message.id for message in chosen], hold=hold))
+        changed = await self._queue.hold([message.id for message in chosen], hold=hold)
         for queue_id in changed:
             self._notices.event("held" if hold else "released", id=queue_id)
         return {"messages": [{**self._values(each), "held": hold} for each in chosen if each.id in changed]}

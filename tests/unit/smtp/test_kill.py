@@ -119,7 +119,7 @@ class Witness:
     "rounds",
     [
         pytest.param(12, id="12 times"),
-        pytest.param(250, id="250 times", marks=[pytest.mark.long, pytest.mark.timeout(900)]),
+        pytest.param(120, id="120 times", marks=[pytest.mark.long, pytest.mark.timeout(900)]),
     ],
 )
 def test_no_acknowledged_message_is_lost(tmp_path: Path, rounds: int) -> None:
