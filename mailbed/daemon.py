@@ -29,6 +29,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mailbed.postfixlog import PostfixLog
 from services.errors import ConfigError, ServiceError
 from services.notices import Notices
 from topologies import kernel
@@ -43,13 +44,17 @@ _APPARMOR_EXEC = "/proc/self/attr/apparmor/exec"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonConfig:
-    """What to run: `events` maps a regular expression for log lines to the kind of event it stands for."""
+    """What to run: `events` maps a regular expression for log lines to the kind of event it stands for.
+
+    With `log_format` "postfix" its lines are read as mailbed.postfixlog does.
+    """
 
     command: tuple[str, ...]
     directory: Path
     log: Path
     ready: str = "started"
     events: Mapping[str, str] = field(default_factory=dict)
+    log_format: str = ""
 
 
 def load(path: Path) -> DaemonConfig:
@@ -62,6 +67,7 @@ def load(path: Path) -> DaemonConfig:
             log=Path(data["log"]),
             ready=data.get("ready", "started"),
             events=data.get("events", {}),
+            log_format=data.get("log_format", ""),
         )
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -135,6 +141,7 @@ class _Output:
         self._notices = notices
         self._ready = re.compile(pattern) if kind == "log" else None
         self._events = [(re.compile(expression), name) for expression, name in config.events.items()]
+        self._postfix = PostfixLog() if config.log_format == "postfix" else None
         self.seen = asyncio.Event()
         self.last = ""
 
@@ -165,6 +172,8 @@ class _Output:
         for expression, name in self._events:
             if expression.search(text):
                 self._notices.event(name, line=text)
+        for name, fields in self._postfix.events(text) if self._postfix else ():
+            self._notices.event(name, **fields)
 
 
 async def _until_ready(process: asyncio.subprocess.Process, config: DaemonConfig, output: _Output) -> bool:

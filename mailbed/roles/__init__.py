@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mailbed.errors import UsageError
-from mailbed.roles import bind, built_in, command, imap, nsd, unbound
+from mailbed.roles import bind, built_in, command, imap, nsd, postfix, unbound
 from mailbed.roles.service import Service, World
 from topologies.plan import Host, Plan, Role
 
@@ -27,6 +27,7 @@ IMPLEMENTATIONS: dict[tuple[str, str], Implementation] = {
     ("resolver", "bind"): bind.resolver,
     ("resolver", "unbound"): unbound.resolver,
     ("mail-server", "built-in"): built_in.mail_server,
+    ("mail-server", "postfix"): postfix.mail_server,
     ("imap-server", "built-in"): imap.imap_server,
     ("mail-client", "built-in"): built_in.mail_client,
     ("command", "built-in"): command.command,

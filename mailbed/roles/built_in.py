@@ -68,7 +68,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         "mailboxes": "mail",
         "nameservers": [world.nameserver(host)],
         "time_scale": world.time_scale,
-        "relay_from": ["0.0.0.0/0"] if role.open_relay else _places(world, role.relay_from),
+        "relay_from": ["0.0.0.0/0"] if role.open_relay else places(world, role.relay_from),
         "domains": [{"name": domain.name, "kind": "local"} for domain in held]
         + [{"name": domain.name, "kind": "relay"} for domain in relayed],
         "users": [
@@ -123,8 +123,8 @@ def _route(world: World, route: MailRoute) -> dict[str, Any]:
     }
 
 
-def _places(world: World, names: tuple[str, ...]) -> list[str]:
-    """The subnets of networks and the addresses of hosts, as prefixes."""
+def places(world: World, names: tuple[str, ...]) -> list[str]:
+    """Return the subnets of networks and the addresses of hosts, as prefixes."""
     subnets = {network.name: network.subnet for network in world.plan.networks}
     found = [subnets[name] for name in names if name in subnets]
     for name in names:

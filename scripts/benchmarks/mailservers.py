@@ -112,7 +112,7 @@ class Server:
         (self.place / "etc/main.cf").write_text(text, encoding="ascii")
         (self.place / "etc/master.cf").write_text(_MASTER.format(address=self.address), encoding="ascii")
         self._give()
-        return [*one_user(), "/usr/lib/postfix/sbin/master", "-s", "-c", str(self.place / "etc")]
+        return ["/usr/lib/postfix/sbin/master", "-s", "-c", str(self.place / "etc")]
 
     @property
     def recipient(self) -> str:
@@ -126,9 +126,7 @@ class Server:
         return [sys.executable, "-c", _LIST, str(self.place / "spool")]
 
     def _give(self) -> None:
-        """Give Postfix's own user what it writes; where there is one user alone, all is that one's."""
-        if one_user():
-            return
+        """Give Postfix's own user what it writes."""
         (self.place / "log").touch()
         shutil.chown(self.place / "log", "postfix")
         for name in ("data", *(f"queue/{part}" for part in _QUEUE.split() if part != "pid")):
@@ -214,7 +212,7 @@ class Sink:
     def __init__(self, core: int) -> None:
         # As root it wants to be told whom to become.
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        command = ["taskset", "--cpu-list", str(core), *one_user(), program("smtp-sink"), *user]
+        command = ["taskset", "--cpu-list", str(core), program("smtp-sink"), *user]
         command += ["-c", f"{SINK}:25", "1024"]
         self._output, theirs = os.pipe2(os.O_CLOEXEC)
         try:
@@ -245,12 +243,6 @@ class Sink:
         if found := re.findall(rb"mesg=(\d+)", self._tail.rpartition(b"\r")[0]):
             self.messages = int(found[-1])
         return self.messages
-
-
-def one_user() -> list[str]:
-    """Return what a program is run with that wants several users, where there is one alone."""
-    others = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1
-    return [] if others else [sys.executable, "-m", "mailbed.oneuser"]
 
 
 def until_it_listens(address: str) -> None:

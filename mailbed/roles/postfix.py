@@ -1,0 +1,183 @@
+"""Postfix in place of our own mail server: as an exchanger, a relay, and where mailboxes lie.
+
+It runs from a configuration, a queue and a data directory below the host's. Its programs take on the user
+`postfix`, which has to be there in the lab: as root it is, else subordinate ids are needed; if they lack, the
+service says so and ends. What differs from a stock main.cf follows from the plan, or says why. Mailboxes
+are where our own server has them. A host that takes submissions is refused: that, and signing, is for ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tomli_w
+
+from mailbed.errors import UsageError
+from mailbed.roles.built_in import places
+from mailbed.roles.service import Service, World
+from topologies.plan import Host, MailServer
+
+_MASTER_PROGRAM = "/usr/lib/postfix/sbin/master"
+_MAIN = """\
+compatibility_level = 3.6
+queue_directory = {directory}/queue
+data_directory = {directory}/data
+mail_owner = postfix
+setgid_group = postdrop
+# It becomes events.
+maillog_file = /dev/stdout
+myhostname = {fqdn}
+mydestination =
+mynetworks = {networks}
+relay_domains = {domains}
+relayhost = {relayhost}
+# texthash: no postmap is needed.
+transport_maps = texthash:{directory}/postfix/transport
+inet_protocols = ipv4
+alias_maps =
+virtual_mailbox_domains = {held}
+virtual_mailbox_base = {directory}/mail
+virtual_mailbox_maps = texthash:{directory}/postfix/mailboxes
+virtual_alias_maps = texthash:{directory}/postfix/aliases
+virtual_uid_maps = static:65534
+virtual_gid_maps = static:65534
+virtual_minimum_uid = 1000
+recipient_delimiter = +
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+# Each recipient is logged once it is accepted, under the queue id.
+smtpd_delay_open_until_valid_rcpt = no
+smtpd_recipient_restrictions = check_recipient_access static:INFO
+minimal_backoff_time = {backoff}s
+maximal_backoff_time = {longest}s
+queue_run_delay = {backoff}s
+maximal_queue_lifetime = {lifetime}s
+bounce_queue_lifetime = {lifetime}s
+"""
+_MASTER = """\
+smtp inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+virtual unix - n n - - virtual
+discard unix - - n - - discard
+proxymap unix - - n - - proxymap
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+showq unix n - n - - showq
+flush unix n - n 1000? 0 flush
+tlsmgr unix - - n 1000? 1 tlsmgr
+postlog unix-dgram n n n - 1 postlogd
+"""
+_QUEUE = "active bounce corrupt defer deferred flush hold incoming maildrop pid private public saved trace"
+_MISSING = "postfix is not installed: apt-get install postfix"
+_USERS = (
+    "postfix needs several users: run mailbed as root, or install uidmap and give yourself "
+    "subordinate ids in /etc/subuid and /etc/subgid"
+)
+_BACKOFF_S, _LONGEST_S, _LIFETIME_S = 300, 4000, 5 * 86400
+
+
+def mail_server(world: World, host: Host, role: MailServer) -> Service:
+    """Return Postfix as a relay or an exchanger. Raises: UsageError: the role asks for more than that."""
+    if role.submission:
+        raise UsageError(f"host {host.name}: postfix does not serve submission here; the built-in one does")
+    directory = world.directory(host.name)
+    config = {
+        "command": [
+            "sh",
+            "-c",
+            _with_directories(role.mailboxes),
+            "sh",
+            *_command(str(directory / "postfix")),
+        ],
+        "ready": "tcp:25",
+        "directory": str(directory),
+        "log": str(directory / f"{role.kind}.log"),
+        "log_format": "postfix",
+    }
+    return Service(
+        host=host.name,
+        role=role.kind,
+        module="mailbed.daemon",
+        config="mail-server.toml",
+        files={
+            "postfix/main.cf": _main(world, host, role),
+            "postfix/master.cf": _MASTER,
+            "postfix/transport": _transport(role),
+            "postfix/mailboxes": _mailboxes(world, role),
+            "postfix/aliases": _aliases(world, role),
+            "mail-server.toml": tomli_w.dumps(config),
+        },
+    )
+
+
+def _with_directories(domains: Sequence[str]) -> str:
+    # virtual(8) makes a Maildir, but not the domain's directory above it.
+    wanted = " ".join(
+        ["data", *(f"mail/{name}" for name in domains), *(f"queue/{part}" for part in _QUEUE.split())]
+    )
+    owned = " ".join(f"queue/{part}" for part in _QUEUE.split() if part != "pid")
+    return (
+        f"[ -x {_MASTER_PROGRAM} ] || {{ echo '{_MISSING}'; exit 1; }}; "
+        f"mkdir -p {wanted}; chown postfix data {owned} 2>/dev/null || {{ echo '{_USERS}'; exit 1; }}; "
+        'chown -R 65534:65534 mail; exec "$@"'
+    )
+
+
+def _command(configuration: str) -> list[str]:
+    return [_MASTER_PROGRAM, "-s", "-c", configuration]
+
+
+def _main(world: World, host: Host, role: MailServer) -> str:
+    networks = ["0.0.0.0/0"] if role.open_relay else ["127.0.0.0/8", *places(world, role.relay_from)]
+    default = next((route.via for route in role.routes if route.domain == "*"), ())
+
+    taken = [domain.name for domain in world.taken.get(host.name, ())]
+
+    def scaled(seconds: float) -> int:
+        return max(1, round(seconds / world.time_scale))
+
+    return _MAIN.format(
+        directory=world.directory(host.name),
+        fqdn=host.fqdn,
+        networks=", ".join(networks),
+        domains=", ".join(name for name in taken if name not in role.mailboxes),
+        held=", ".join(dict.fromkeys(role.mailboxes)),
+        relayhost=", ".join(default),
+        backoff=scaled(_BACKOFF_S),
+        longest=scaled(_LONGEST_S),
+        lifetime=scaled(_LIFETIME_S),
+    )
+
+
+def _transport(role: MailServer) -> str:
+    """One line a domain with a route of its own; the next hops of each are looked up by MX, in order."""
+    routes = (route for route in role.routes if route.domain != "*")
+    return "".join(f"{route.domain} smtp:{', '.join(route.via)}\n" for route in routes)
+
+
+def _mailboxes(world: World, role: MailServer) -> str:
+    held = [world.domains[name] for name in dict.fromkeys(role.mailboxes)]
+    return "".join(
+        f"{user.local}@{domain.name} {domain.name}/{user.local}/\n"
+        for domain in held
+        for user in domain.users
+    )
+
+
+def _aliases(world: World, role: MailServer) -> str:
+    held = [world.domains[name] for name in dict.fromkeys(role.mailboxes)]
+    lines = []
+    for domain in held:
+        for alias in domain.aliases:
+            to = ", ".join(one if "@" in one else f"{one}@{domain.name}" for one in alias.to)
+            lines.append(f"{alias.local}@{domain.name} {to}\n")
+    return "".join(lines)
