@@ -21,7 +21,8 @@ _MASTER_PROGRAM = "/usr/lib/postfix/sbin/master"
 _MAIN = """\
 compatibility_level = 3.6
 queue_directory = {directory}/queue
-data_directory = {directory}/data
+# Its user opens it by its whole path, which may lead through directories that are closed to others.
+data_directory = /run/postfix-{name}
 mail_owner = postfix
 setgid_group = postdrop
 # It becomes events.
@@ -94,7 +95,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         "command": [
             "sh",
             "-c",
-            _with_directories(role.mailboxes),
+            _with_directories(host, role.mailboxes),
             "sh",
             *_command(str(directory / "postfix")),
         ],
@@ -119,15 +120,16 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
     )
 
 
-def _with_directories(domains: Sequence[str]) -> str:
+def _with_directories(host: Host, domains: Sequence[str]) -> str:
+    data = f"/run/postfix-{host.name}"
     # virtual(8) makes a Maildir, but not the domain's directory above it.
     wanted = " ".join(
-        ["data", *(f"mail/{name}" for name in domains), *(f"queue/{part}" for part in _QUEUE.split())]
+        [data, "mail", *(f"mail/{name}" for name in domains), *(f"queue/{part}" for part in _QUEUE.split())]
     )
     owned = " ".join(f"queue/{part}" for part in _QUEUE.split() if part != "pid")
     return (
         f"[ -x {_MASTER_PROGRAM} ] || {{ echo '{_MISSING}'; exit 1; }}; "
-        f"mkdir -p {wanted}; chown postfix data {owned} 2>/dev/null || {{ echo '{_USERS}'; exit 1; }}; "
+        f"mkdir -p {wanted}; chown postfix {data} {owned} 2>/dev/null || {{ echo '{_USERS}'; exit 1; }}; "
         'chown -R 65534:65534 mail; exec "$@"'
     )
 
@@ -147,6 +149,7 @@ def _main(world: World, host: Host, role: MailServer) -> str:
 
     return _MAIN.format(
         directory=world.directory(host.name),
+        name=host.name,
         fqdn=host.fqdn,
         networks=", ".join(networks),
         domains=", ".join(name for name in taken if name not in role.mailboxes),
