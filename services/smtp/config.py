@@ -47,6 +47,17 @@
     domain = "example.org"
     selector = "lab"
     key = "dkim/example.org.pem"         # PEM, RSA or Ed25519
+    [content_filter]                     # absent: none; with it, nothing is sent on before it was judged
+    authserv_id = "mx.example.org"       # its name in Authentication-Results (default: hostname)
+    quarantine = "quarantine"            # what is kept back
+    reports = "dmarc"                    # what DMARC's aggregate reports are made of
+    border = ["198.18.2.10"]             # hosts of ours that take mail from outside and pass it on here
+    inside = ["10.2.0.0/24"]             # whose mail is looked through for malware only
+    virus_port = 3310                    # clamd's protocol on the loopback; 0: no such engine
+    spam_port = 783                      # spamd's; 0: no such engine
+    engine_timeout_s = 60.0
+    report_interval_s = 86400.0          # between aggregate reports; divided by time_scale
+    trusted_sealers = []                 # domains whose ARC seals are believed
 
 Relative paths are relative to the file's directory. A key that is not named here is a mistake.
 """
@@ -128,6 +139,22 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContentFilter:
+    """Who judges messages before they go on, and what is known about where they come from."""
+
+    authserv_id: str
+    quarantine: Path
+    reports: Path
+    border: tuple[str, ...] = ()
+    inside: tuple[Network, ...] = ()
+    virus_port: int = 3310
+    spam_port: int = 783
+    engine_timeout_s: float = 60.0
+    report_interval_s: float = 86400.0
+    trusted_sealers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MtaConfig:
     """What one mail server does; see the module for the meaning of each value."""
 
@@ -161,6 +188,7 @@ class MtaConfig:
     aliases: tuple[Alias, ...] = ()
     routes: tuple[Route, ...] = ()
     signing: tuple[Signing, ...] = ()
+    content_filter: ContentFilter | None = None
 
     @property
     def retry(self) -> RetryPolicy:
@@ -216,6 +244,9 @@ def _mta(table: _Table) -> MtaConfig:
         aliases=tuple(map(_alias, table.tables("aliases"))),
         routes=tuple(map(_route, table.tables("routes"))),
         signing=tuple(map(_signing, table.tables("signing"))),
+        content_filter=next(
+            (_content_filter(each, hostname) for each in table.tables("content_filter", single=True)), None
+        ),
     )
     table.no_more_keys()
     if config.submission_port and not config.tls:
@@ -287,6 +318,23 @@ def _signing(table: _Table) -> Signing:
     return signing
 
 
+def _content_filter(table: _Table, hostname: str) -> ContentFilter:
+    content_filter = ContentFilter(
+        authserv_id=table.text("authserv_id", hostname),
+        quarantine=table.path("quarantine", "quarantine"),
+        reports=table.path("reports", "dmarc"),
+        border=table.texts("border", []),
+        inside=tuple(table.network(text, "inside") for text in table.texts("inside", [])),
+        virus_port=table.whole("virus_port", 3310, 0, 65535),
+        spam_port=table.whole("spam_port", 783, 0, 65535),
+        engine_timeout_s=table.positive("engine_timeout_s", 60.0),
+        report_interval_s=table.positive("report_interval_s", 86400.0),
+        trusted_sealers=tuple(map(canonical_domain, table.texts("trusted_sealers", []))),
+    )
+    table.no_more_keys()
+    return content_filter
+
+
 class _Table:
     """A table of the file: each take removes a key, so that a misspelt one is left over and found."""
 
@@ -343,11 +391,11 @@ class _Table:
         except BadAddress as error:
             raise self.error(key, f"is wrong: {error}") from error
 
-    def network(self, text: str) -> Network:
+    def network(self, text: str, key: str = "relay_from") -> Network:
         try:
             return ipaddress.ip_network(text)
         except ValueError as error:
-            raise self.error("relay_from", f"is wrong: {error}") from error
+            raise self.error(key, f"is wrong: {error}") from error
 
     def weights(self, key: str) -> tuple[tuple[str, int], ...]:
         values = self.take(key, dict, default={})

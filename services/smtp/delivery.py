@@ -10,6 +10,9 @@ What came of it is settled hop by hop (outcomes), before the session is closed: 
 could send a message twice is the time of one write. Failures and delays are collected, so that a sender gets
 one report of each an attempt.
 
+Where there is a content filter, a message is judged before it goes to any hop, and waits as long as that
+cannot be done (screening).
+
 A hop has a limited number of places (transfer), so that a full queue does not fall upon one host; many more
 messages may wait for their hop, so that a dead one does not hold up the rest. The content is read once for a
 hop, when its turn has come: what waits has only its envelope in memory.
@@ -21,6 +24,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 from services.mailbox import maildir
 from services.smtp.address import parse_address
@@ -42,6 +46,13 @@ log = logging.getLogger(__name__)
 _MESSAGES_AT_ONCE = 500
 
 
+class Screen(Protocol):
+    """What judges messages before they go on (services.smtp.screening)."""
+
+    async def screen(self, message: QueuedMessage, due: Sequence[Recipient]) -> QueuedMessage | None:
+        """Return the message as it goes on, None if this attempt is over. Raises: SpoolUnavailable."""
+
+
 class Runner:
     """The queue runner of one MTA."""
 
@@ -54,8 +65,10 @@ class Runner:
         directory: Directory,
         transfers: Transfers,
         clock: Callable[[], float],
+        screen: Screen | None = None,
     ) -> None:
         self._config = config
+        self._screen = screen
         self._queue = queue
         self._ledger = ledger
         self._directory = directory
@@ -108,6 +121,12 @@ class Runner:
         now = self._clock()
         due = [recipient for recipient in message.recipients if recipient.due <= now]
         try:
+            if self._screen and not message.filtered:
+                passed = await self._screen.screen(message, due)
+                if passed is None:
+                    self._queue.release(message.id)
+                    return
+                message = passed
             local, remote, rest = self._grouped(due)
             work = [self._relay(message, hop, group) for hop, group in remote.items()]
             if local:

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from services.smtp.envelope import Body, Returned
 
-Fate = Literal["delivered", "relayed", "bounced", "deferred"]
+Fate = Literal["delivered", "relayed", "bounced", "quarantined", "deleted", "deferred"]
 
 
 class BadValues(Exception):
@@ -54,7 +54,7 @@ class Progress:
 class QueuedMessage:
     """A message in the queue: `sender` is empty for the null path, `arrival` in seconds since 1970.
 
-    One that is `held` is not attempted, whatever is due.
+    One that is `held` is not attempted, whatever is due. `filtered`: the content filter has let it pass.
     """
 
     id: str
@@ -67,6 +67,7 @@ class QueuedMessage:
     ret: Returned = ""
     envid: str = ""
     held: bool = False
+    filtered: bool = False
 
     def after(self, progress: Progress) -> QueuedMessage:
         """Return the message as it is once `progress` has happened."""
@@ -110,6 +111,8 @@ def message_values(message: QueuedMessage) -> dict[str, object]:
         values["envid"] = message.envid
     if message.held:
         values["held"] = True
+    if message.filtered:
+        values["filtered"] = True
     return values
 
 
@@ -154,6 +157,7 @@ def read_message(values: Mapping[str, Any]) -> QueuedMessage:
         ret=_returned(values.get("ret")),
         envid=str(values.get("envid", "")),
         held=bool(values.get("held", False)),
+        filtered=bool(values.get("filtered", False)),
     )
 
 

@@ -89,7 +89,23 @@ async def serve(
         clock=clock,
         tls=client_context(config.tls) if config.tls and config.opportunistic_tls else None,
     )
-    runner = Runner(config, queue=queue, ledger=ledger, directory=directory, transfers=transfers, clock=clock)
+    screen, reporting = None, None
+    if config.content_filter:
+        # What checks signatures and DMARC takes long to import: only who filters does so.
+        from services.smtp.filtering import content_filter
+
+        screen, reporting = content_filter(
+            config, queue=queue, ledger=ledger, signer=signer, notices=notices, streams=streams, clock=clock
+        )
+    runner = Runner(
+        config,
+        queue=queue,
+        ledger=ledger,
+        directory=directory,
+        transfers=transfers,
+        clock=clock,
+        screen=screen,
+    )
     Administration(queue, transfers.forget_failures, notices).serve()
     policy = Policy(
         directory, config.relay_from, hostname=config.hostname, source_routes=config.source_routes
@@ -109,6 +125,7 @@ async def serve(
         )
 
     servers: list[asyncio.Server] = []
+    background: list[asyncio.Task[None]] = []
     try:
         await queue.open()
         for port, submission in ((config.smtp_port, False), (config.submission_port, True)):
@@ -116,8 +133,12 @@ async def serve(
                 sessions.append(Sessions())
                 servers += await _listen(config.listen, port, reception(submission=submission), sessions[-1])
         notices.ready()
+        if reporting:
+            background.append(asyncio.create_task(reporting(), name="aggregate reports"))
         await runner.run()
     finally:
+        for task in background:
+            task.cancel()
         for server in servers:
             server.close()
         await _close([session for some in sessions for session in some])

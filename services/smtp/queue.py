@@ -68,6 +68,9 @@ class Queue:
         # Ids are handed out in the order of asking, or equal seeds would not give equal ids.
         self._numbering = asyncio.Lock()
         self._moving: asyncio.Task[None] | None = None
+        # A move must not bring the old content back behind the new one.
+        self._moving_one = asyncio.Lock()
+        self._amending: set[str] = set()
         self._closed = False
 
     def __len__(self) -> int:
@@ -118,17 +121,19 @@ class Queue:
         compose: Callable[[str, float], bytes],
         *,
         tell: Callable[[QueuedMessage], None] = lambda _: None,
+        filtered: bool = False,
     ) -> QueuedMessage:
         """Put a new message on disk and into the queue: when this returns, it is never lost.
 
         `compose` makes the content, given the queue id and the time of arrival; `tell` hears of the
-        message before any attempt at it begins, even if the caller no longer waits.
+        message before any attempt at it begins, even if the caller no longer waits. One that is `filtered`
+        is not judged again.
         Raises: SpoolUnavailable; then the message is not in the queue.
         """
         queue_id = await self._next_id()
         now = self._clock()
         content = compose(queue_id, now)
-        message = _message(envelope, queue_id, now, len(content))
+        message = replace(_message(envelope, queue_id, now, len(content)), filtered=filtered)
         written = asyncio.get_running_loop().create_future()
 
         def done(error: SpoolUnavailable | None) -> None:
@@ -167,6 +172,30 @@ class Queue:
         written = asyncio.get_running_loop().create_future()
         self._note(queue_id, progress, lambda _: _resolve(written))
         await written
+
+    async def amend(self, queue_id: str, content: bytes) -> QueuedMessage | None:
+        """Have the content filter's version of a message on disk in place of the one that was accepted.
+
+        Returns the message, which counts as filtered, None if it was removed meanwhile. Whoever is killed
+        before this returns finds either the one or the other. Raises: SpoolUnavailable.
+        """
+        self._amending.add(queue_id)
+        try:
+            async with self._moving_one:
+                message = self._messages.get(queue_id)
+            if message is None:
+                return None
+            amended = replace(message, size=len(content), filtered=True)
+            await self._written(Arrived(message=amended, content=content))
+            message = self._messages.get(queue_id)
+            if message is None:
+                # Removed while it was written, and it must not come back.
+                await self._written(Gone(id=queue_id, reason="removed"))
+                return None
+            self._messages[queue_id] = replace(message, size=len(content), filtered=True)
+            return self._messages[queue_id]
+        finally:
+            self._amending.discard(queue_id)
 
     def release(self, queue_id: str) -> None:
         """End an attempt: the message waits for its next recipient, or leaves if none is left."""
@@ -280,9 +309,12 @@ class Queue:
 
     async def _move(self, ids: Iterable[str]) -> None:
         for queue_id in ids:
-            content = await self.content(queue_id)
-            for message in self._known([queue_id]):
-                await self._written(Arrived(message=message, content=content))
+            async with self._moving_one:
+                if queue_id in self._amending:
+                    continue
+                content = await self.content(queue_id)
+                for message in self._known([queue_id]):
+                    await self._written(Arrived(message=message, content=content))
 
     def _moved(self, task: asyncio.Task[None]) -> None:
         self._moving = None
