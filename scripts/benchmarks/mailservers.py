@@ -139,7 +139,7 @@ class Server:
 # What `mailbed queue list` reads of a lab that has ended.
 _LIST = """\
 import json, pathlib, sys
-from services.smtp.spool import peek
+from services.smtp.peek import peek
 for message in peek(pathlib.Path(sys.argv[1])):
     print(json.dumps([message.id, message.arrival, message.size, str(message.sender),
                       [str(one.address) for one in message.recipients]]))
