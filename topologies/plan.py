@@ -145,6 +145,20 @@ class MailClient(Role):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VirusEngine(Role):
+    """Tells malware, on the host's own loopback (clamd's protocol, port 3310).
+
+    `signatures` maps a file's name (NAME.hdb, .hsb or .ndb, as ClamAV has them) to its text; EICAR is always
+    known. With `block_encrypted` an archive that needs a password is a finding.
+    """
+
+    kind: ClassVar[str] = "virus-engine"
+
+    signatures: dict[str, str] = field(default_factory=dict)
+    block_encrypted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Role):
     """Any program of the user's as a service.
 
@@ -319,6 +333,7 @@ class Plan:
 
 
 ROLES: dict[str, type[Role]] = {
-    role.kind: role for role in (NameServer, Resolver, MailServer, ImapServer, MailClient, Command)
+    role.kind: role
+    for role in (NameServer, Resolver, MailServer, ImapServer, MailClient, Command, VirusEngine)
 }
 """The roles by the name that plan files use."""

@@ -53,5 +53,13 @@ def test_plans_do_not_change() -> None:
 
 def test_each_role_has_a_name_of_its_own() -> None:
     """Plan files tell roles apart by `kind`."""
-    assert set(ROLES) == {"name-server", "resolver", "mail-server", "imap-server", "mail-client", "command"}
+    assert set(ROLES) == {
+        "name-server",
+        "resolver",
+        "mail-server",
+        "imap-server",
+        "mail-client",
+        "virus-engine",
+        "command",
+    }
     assert all(cls.kind == kind for kind, cls in ROLES.items())
