@@ -1,7 +1,8 @@
 """The virus engine: what is malware, and a service that says so in clamd's words.
 
     scanner                 looks at a message and all that it holds (pure)
-    entities, archives      MIME, message/rfc822, uuencode; zip, tar, gzip, bzip2, xz (pure)
+    entities                MIME, message/rfc822, uuencode (pure)
+    archives, zips, packed  tar; zip; gzip, bzip2, xz (pure)
     signatures, patterns    what is known: hashes and patterns, in files that ClamAV reads too (pure)
     limits                  how much a message may cost (pure, the clock is passed in)
     protocol                clamd's protocol (sans-I/O)

@@ -193,7 +193,16 @@ class Engine:
                 async with asyncio.timeout(self._config.idle_s):
                     await writer.drain()
                 if request.last:
+                    await self._hear_out(reader, writer)
                     return
+
+    async def _hear_out(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take what is still on its way: else the kernel resets the connection, and the reply may be lost."""
+        if writer.can_write_eof():
+            writer.write_eof()
+        async with asyncio.timeout(self._config.idle_s):
+            while await reader.read(_PIECE):
+                pass
 
     async def _answer(self, request: Request) -> str:
         if request.kind is Kind.SCAN:

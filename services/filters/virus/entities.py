@@ -38,6 +38,7 @@ _ALPHABET = re.compile(rb"[A-Za-z0-9+/=\s]{64,}\Z")
 _BEGIN = re.compile(rb"begin [0-7]{3,4} .*\n")
 _UU_LINE = re.compile(rb"[ -`]{1,90}\r?\n?")
 _MOST_BOUNDARIES = 4
+_MOST_PIECES = 1000
 _GUESSED_WITHIN = 1 << 20
 _MESSAGES = (b"message/rfc822", b"message/global", b"text/rfc822-headers")
 
@@ -127,7 +128,7 @@ def _decoded(encoding: bytes, body: bytes) -> bytes:
 def base64(text: bytes) -> bytes:
     """Return what base64 stands for (RFC 2045 §6.8), as far as it goes, in several pieces or without end."""
     text = text.rstrip(b"=\r\n\t -")
-    pieces = text.split(b"=") if b"=" in text else [text]
+    pieces = text.split(b"=", _MOST_PIECES) if b"=" in text else [text]
     return b"".join(_base64_piece(piece) for piece in pieces if piece)
 
 
@@ -194,7 +195,8 @@ def uuencoded(text: bytes) -> Iterator[bytes]:
         end = at + 1
         if begin is not None:
             decoded, end = _uu_file(text, begin.end())
-            yield decoded
+            if decoded:
+                yield decoded
         at = _next_begin(text, end - 1)
 
 

@@ -55,6 +55,19 @@ def tarred(content: bytes, *, name: str = "file.com", mode: str = "w") -> bytes:
     return file.getvalue()
 
 
+def contradictory(archive: bytes, *, method: int | None = None, flags: int | None = None) -> bytes:
+    """The archive, with a local header that says something else than the directory."""
+    data = bytearray(archive)
+    if method is not None:
+        data[8:10] = method.to_bytes(2, "little")
+    if flags is not None:
+        # The directory says that it is encrypted, and the local header that it is not.
+        place = data.index(b"PK\x01\x02")
+        data[place + 8] |= 1
+        data[6:8] = flags.to_bytes(2, "little")
+    return bytes(data)
+
+
 PACKED = {
     "zip": zipped(EICAR),
     "zip, stored": zipped(EICAR, method=zipfile.ZIP_STORED),
@@ -69,6 +82,8 @@ PACKED = {
     "a message in zip": zipped(mail(EICAR), name="mail.eml"),
     "the second gzip stream": gzip.compress(b"") + gzip.compress(EICAR),
     "a self-extracting zip": b"MZ a program in front" * 50 + zipped(EICAR),
+    "zip that calls it stored": contradictory(zipped(EICAR), method=0),
+    "zip that calls it encrypted": contradictory(zipped(EICAR), flags=0),
     "zip without its end": zipped(EICAR).partition(b"PK\x01\x02")[0],
     "gzip without its end": gzip.compress(EICAR)[:-8],
     "an absolute path": zipped(EICAR, name="/etc/passwd"),

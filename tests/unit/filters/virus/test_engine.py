@@ -139,7 +139,7 @@ def test_clients_that_misbehave() -> None:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(said)
                 writer.transport.abort()
-            assert await scanned(port, bytes(2000)) == b"INSTREAM size limit exceeded. ERROR\0"
+            assert await scanned(port, bytes(20_000_000)) == b"INSTREAM size limit exceeded. ERROR\0"
             assert await scanned(port, CLEAN) == b"stream: OK\0"
 
     asyncio.run(run())

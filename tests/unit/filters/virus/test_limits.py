@@ -28,7 +28,7 @@ ZEROS = bytes(100 * MIB)
 
 def nested(levels: int) -> bytes:
     """A multipart in a multipart in … ."""
-    opening = (b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(levels))
+    opening = (b'Content-Type: multipart/mixed; boundary="%07d"\n\n--%07d\n' % (n, n) for n in range(levels))
     return b"Subject: nested\n" + b"".join(opening) + b"\nhello\n"
 
 
@@ -146,6 +146,7 @@ HUGE = {
     "half begun uuencode": b"Subject: x\n\n" + b"begin 644 \n" * 300_000,
     "boundaries that are none": b"Content-Type: multipart/mixed; boundary=a\n\n" + b"--ab\n" * 1_000_000,
     "equals signs": b"Content-Transfer-Encoding: base64\n\n" + b"=" * 3_000_000 + b"AAAA",
+    "base64 in a million pieces": b"Content-Transfer-Encoding: base64\n\n" + b"A=" * 1_000_000 + b"AAAA",
     "an open quote": b'Content-Type: multipart/mixed; boundary="' + b"\\" * 3_000_000 + b"\n\nhello\n",
     "empty local headers": b"PK\x03\x04" * 500_000,
     "a tar of nothing": tarred(b"x")[:512] * 9_000,
