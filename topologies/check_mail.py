@@ -14,6 +14,7 @@ from topologies.plan import (
     Host,
     ImapServer,
     MailClient,
+    MailingList,
     MailRoute,
     MailServer,
     Plan,
@@ -23,6 +24,7 @@ from topologies.plan import (
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
 _SPF = re.compile(r"[-~?+]all|v=spf1( [!-~]+)*")
 _DMARC = re.compile(r"(none|quarantine|reject)( (100|[1-9]?[0-9])%)?")
+_LIST = re.compile(r"[A-Za-z0-9_-]{1,40}(\.[A-Za-z0-9_-]{1,40})*")
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 
 
@@ -123,7 +125,7 @@ def _domain(known: _Known, domain: Domain) -> Iterator[str]:
         yield f"{what} has no MX: name its exchangers, or say implicit = true"
     if domain.exchangers and domain.implicit:
         yield f"{what} is implicit and has exchangers: it cannot be both"
-    if domain.transit and (domain.users or domain.aliases or domain.name in known.holders):
+    if domain.transit and (domain.users or domain.aliases or domain.lists or domain.name in known.holders):
         yield f"{what} is for transit, so it has no users and nobody holds its mailboxes"
     yield from _published(what, domain)
     for exchanger in domain.exchangers:
@@ -135,10 +137,12 @@ def _domain(known: _Known, domain: Domain) -> Iterator[str]:
     holders = known.holders.get(domain.name, [])
     if len(holders) > 1:
         yield f"{what} has two primaries: {' and '.join(holders)} both hold its mailboxes"
-    if (domain.users or domain.aliases) and not holders:
-        yield f"{what} has {'users' if domain.users else 'aliases'}, but no mail server holds its mailboxes"
+    named = "users" if domain.users else "aliases" if domain.aliases else "lists" if domain.lists else ""
+    if named and not holders:
+        yield f"{what} has {named}, but no mail server holds its mailboxes"
     yield from _users(what, domain)
     yield from _aliases(known, what, domain)
+    yield from _lists(known, what, domain)
 
 
 def _published(what: str, domain: Domain) -> Iterator[str]:
@@ -172,6 +176,31 @@ def _aliases(known: _Known, what: str, domain: Domain) -> Iterator[str]:
                 yield f"{what}: alias {alias.local} leads to {one}, where there is nobody"
             elif one in known.aliases and own not in known.people and own in _led_to(known, one):
                 yield f"{what}: alias {alias.local} leads back to itself through {one}"
+
+
+def _lists(known: _Known, what: str, domain: Domain) -> Iterator[str]:
+    for local, times in Counter(settings.local.lower() for settings in domain.lists).items():
+        if times > 1:
+            yield f"{what}: list {local} is there {times} times"
+        if {f"{local}@{domain.name}".lower()} & (known.people | set(known.aliases)):
+            yield f"{what}: list {local} is a user or an alias, too"
+    for settings in domain.lists:
+        yield from _list(f"{what}: list {settings.local}", settings, domain)
+
+
+def _list(where: str, settings: MailingList, domain: Domain) -> Iterator[str]:
+    if not _LIST.fullmatch(settings.local):
+        yield f"{where} has a name that is not letters, digits, dots, hyphens and underscores"
+    for member in (*settings.members, *filter(None, [settings.owner])):
+        local, _, name = member.rpartition("@") if "@" in member else (member, "", domain.name)
+        if not (_LOCAL_PART.fullmatch(local) and local.isascii() and name):
+            yield f"{where} names {member!r}, which is no address that a list can send to"
+    if settings.posting not in ("members", "anyone"):
+        yield f"{where}: posting is {settings.posting!r}, not 'members' or 'anyone'"
+    if settings.bounce_limit < 1:
+        yield f"{where}: bounce_limit is {settings.bounce_limit}; it is 1 or more"
+    if settings.seal and not domain.dkim:
+        yield f"{where} seals, for which the domain needs a key: say dkim = true"
 
 
 def _whole(address: str, domain: Domain) -> str:

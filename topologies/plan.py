@@ -256,6 +256,27 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MailingList:
+    """A list at `local@DOMAIN`, run by who holds the domain's mailboxes; mail to it goes to its `members`.
+
+    Members are local parts of the same domain, or addresses of any; they also come and go by mail to
+    `local-subscribe` and `local-unsubscribe`. `posting` says who may write to it: its members, or `anyone`. A
+    subject `tag` and a `footer` break the author's DKIM signature. Against that, the list becomes the author
+    (`rewrite_from`), or vouches for the author (`seal`: ARC).
+    """
+
+    local: str
+    members: tuple[str, ...] = ()
+    owner: str = ""
+    posting: str = "members"
+    tag: bool = True
+    footer: bool = True
+    rewrite_from: bool = False
+    seal: bool = False
+    bounce_limit: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
     """A mail domain. Without exchangers it is `implicit`: its address takes its mail (RFC 5321 §5.1).
 
@@ -272,6 +293,7 @@ class Domain:
     exchangers: tuple[Exchanger, ...] = ()
     users: tuple[User, ...] = ()
     aliases: tuple[Alias, ...] = ()
+    lists: tuple[MailingList, ...] = ()
     implicit: bool = False
     transit: bool = False
     spf: str = ""

@@ -36,7 +36,7 @@
     isp-c1                  198.18.12.10                  transit
     open-1 open-2           198.18.20.10 198.18.20.11     open relays
     mallory                 198.18.20.12                  a spammer, with server and MUA
-    lists                   198.18.20.13                  lists.example.net
+    lists                   198.18.20.13                  lists.example.net: friends, choir, chess
     bl-ns                   198.18.20.14                  block list bl.example.net (RFC 5782)
     lab-auth lab-mx         198.18.30.10 198.18.30.11     lab.example.org: name server and MX
 
@@ -64,6 +64,7 @@ from topologies.plan import (
     ImapServer,
     Link,
     MailClient,
+    MailingList,
     MailRoute,
     MailServer,
     NameServer,
@@ -235,11 +236,21 @@ def _hosting(router: str) -> Part:
             Domain(
                 name="lists.example.net",
                 exchangers=parts.ranked("lists"),
-                users=(User(local="friends"),),
+                lists=_lists(),
                 spf="-all",
                 dkim=True,
             ),
         ),
+    )
+
+
+def _lists() -> tuple[MailingList, ...]:
+    """Three lists of the same people: one as most are, and one with each remedy for what that breaks."""
+    members = ("alice@example.com", "bob@example.org", "frank@lab.example.org")
+    return (
+        MailingList(local="friends", members=members),
+        MailingList(local="choir", members=members, rewrite_from=True),
+        MailingList(local="chess", members=members, seal=True),
     )
 
 

@@ -8,7 +8,17 @@ import tomli_w
 
 from mailbed.roles import imap, peers
 from mailbed.roles.service import Service, World
-from topologies.plan import ROOT, Host, MailClient, MailRoute, MailServer, NameServer, Resolver
+from topologies.plan import (
+    ROOT,
+    Domain,
+    Host,
+    MailClient,
+    MailingList,
+    MailRoute,
+    MailServer,
+    NameServer,
+    Resolver,
+)
 from topologies.senders import SELECTOR, signs_for
 
 
@@ -79,7 +89,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         "aliases": [
             {
                 "address": f"{alias.local}@{domain.name}",
-                "to": [one if "@" in one else f"{one}@{domain.name}" for one in alias.to],
+                "to": [_at(domain, one) for one in alias.to],
             }
             for domain in held
             for alias in domain.aliases
@@ -89,6 +99,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         "source_routes": role.open_relay,
     }
     signing = [domain.name for domain in signs_for(world.plan, host, role) if domain.name in world.keys]
+    config["lists"] = [_list(domain, one) for domain in held for one in domain.lists]
     config["signing"] = [
         {"domain": name, "selector": SELECTOR, "key": f"dkim/{name}.pem"} for name in signing
     ]
@@ -121,6 +132,25 @@ def _route(world: World, route: MailRoute) -> dict[str, Any]:
         "via": list(route.via),
         **{key: value for key, value in more.items() if value},
     }
+
+
+def _list(domain: Domain, settings: MailingList) -> dict[str, Any]:
+    return {
+        "address": f"{settings.local}@{domain.name}",
+        "members": [_at(domain, one) for one in settings.members],
+        "owner": _at(domain, settings.owner),
+        "posting": settings.posting,
+        "tag": settings.tag,
+        "footer": settings.footer,
+        "rewrite_from": settings.rewrite_from,
+        "seal": settings.seal,
+        "bounce_limit": settings.bounce_limit,
+    }
+
+
+def _at(domain: Domain, name: str) -> str:
+    """The address of a local part of the domain; what is an address stays so."""
+    return name if "@" in name or not name else f"{name}@{domain.name}"
 
 
 def places(world: World, names: tuple[str, ...]) -> list[str]:

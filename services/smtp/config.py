@@ -8,6 +8,7 @@
     remote_port = 25                     # where other servers listen
     spool = "spool"                      # the durable queue
     mailboxes = "mail"                   # Maildirs: mail/DOMAIN/USER/
+    list_journals = "lists"              # who is on the mailing lists
     nameservers = ["10.1.0.53"]
     nameserver_port = 53
     seed = 1
@@ -58,6 +59,17 @@
     engine_timeout_s = 60.0
     report_interval_s = 86400.0          # between aggregate reports; divided by time_scale
     trusted_sealers = []                 # domains whose ARC seals are believed
+    [[lists]]                            # a mailing list at a local domain (services.lists)
+    address = "friends@example.org"
+    title = "Friends"                    # default: the part before the @
+    members = ["bob@example.org"]        # from its first start on; who comes and goes is in its journal
+    owner = "bob@example.org"            # default: postmaster of the domain
+    posting = "members"                  # who may write to it; or anyone
+    tag = true                           # posts get [Friends] in the subject
+    footer = true                        # and a text at the end
+    rewrite_from = false                 # the list becomes the author
+    seal = false                         # the list vouches for the author (ARC); needs a key in [[signing]]
+    bounce_limit = 5                     # bounces in a row after which a member gets nothing
 
 Relative paths are relative to the file's directory. A key that is not named here is a mistake.
 """
@@ -72,6 +84,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from services.errors import ConfigError
+from services.lists.settings import BOUNCE_WINDOW_S, COOKIE_LIFE_S, MailingList
 from services.smtp.address import Address, canonical_domain, parse_address
 from services.smtp.errors import BadAddress
 from services.smtp.retry import RetryPolicy
@@ -189,6 +202,8 @@ class MtaConfig:
     routes: tuple[Route, ...] = ()
     signing: tuple[Signing, ...] = ()
     content_filter: ContentFilter | None = None
+    lists: tuple[MailingList, ...] = ()
+    list_journals: Path = Path("lists")
 
     @property
     def retry(self) -> RetryPolicy:
@@ -213,6 +228,7 @@ def load(path: Path) -> MtaConfig:
 
 def _mta(table: _Table) -> MtaConfig:
     hostname = table.text("hostname")
+    time_scale = table.positive("time_scale", 1.0)
     config = MtaConfig(
         hostname=hostname,
         host=table.text("host", hostname),
@@ -226,7 +242,7 @@ def _mta(table: _Table) -> MtaConfig:
         nameserver_port=table.whole("nameserver_port", 53, 1, 65535),
         seed=table.whole("seed", 1),
         relay_from=tuple(map(table.network, table.texts("relay_from", []))),
-        time_scale=table.positive("time_scale", 1.0),
+        time_scale=time_scale,
         size_limit=table.whole("size_limit", 50 * 1024 * 1024, 1),
         connect_timeout_s=table.positive("connect_timeout_s", 30.0),
         command_timeout_s=table.positive("command_timeout_s", 300.0),
@@ -247,6 +263,8 @@ def _mta(table: _Table) -> MtaConfig:
         content_filter=next(
             (_content_filter(each, hostname) for each in table.tables("content_filter", single=True)), None
         ),
+        lists=tuple(_list(one, time_scale) for one in table.tables("lists")),
+        list_journals=table.path("list_journals", "lists"),
     )
     table.no_more_keys()
     if config.submission_port and not config.tls:
@@ -333,6 +351,29 @@ def _content_filter(table: _Table, hostname: str) -> ContentFilter:
     )
     table.no_more_keys()
     return content_filter
+
+
+def _list(table: _Table, time_scale: float) -> MailingList:
+    address = table.address("address", table.text("address")).canonical
+    posting = table.text("posting", "members")
+    if posting not in ("members", "anyone"):
+        raise table.error("posting", f"is {posting!r}, not 'members' or 'anyone'")
+    settings = MailingList(
+        address=str(address),
+        title=table.text("title", address.local),
+        members=tuple(str(table.address("members", one)) for one in table.texts("members", [])),
+        owner=str(table.address("owner", owner)) if (owner := table.text("owner", "")) else "",
+        posting="anyone" if posting == "anyone" else "members",
+        tag=table.take("tag", bool, default=True),
+        footer=table.take("footer", bool, default=True),
+        rewrite_from=table.take("rewrite_from", bool, default=False),
+        seal=table.take("seal", bool, default=False),
+        bounce_limit=table.whole("bounce_limit", 5, 1),
+        bounce_window_s=BOUNCE_WINDOW_S / time_scale,
+        cookie_life_s=COOKIE_LIFE_S / time_scale,
+    )
+    table.no_more_keys()
+    return settings
 
 
 class _Table:

@@ -3,7 +3,7 @@
 Theory of operation. An attempt at a message goes like this:
 
     due recipients  ->  grouped by next hop  ->  each hop served at the same time
-        mailboxes here      one Maildir after the other
+        mailboxes here      one Maildir after the other; a list's address has the list act on it
         a domain            its exchangers in order; the next one if a host cannot be reached
 
 What came of it is settled hop by hop (outcomes), before the session is closed: the time in which a crash
@@ -30,6 +30,7 @@ from services.mailbox import maildir
 from services.smtp.address import parse_address
 from services.smtp.config import MtaConfig
 from services.smtp.errors import SpoolUnavailable
+from services.smtp.listagent import ListAgent
 from services.smtp.message import QueuedMessage, Recipient
 from services.smtp.mx import RoutingError
 from services.smtp.outcomes import Ledger, Outcome, outcomes
@@ -64,6 +65,7 @@ class Runner:
         ledger: Ledger,
         directory: Directory,
         transfers: Transfers,
+        lists: ListAgent,
         clock: Callable[[], float],
         screen: Screen | None = None,
     ) -> None:
@@ -72,6 +74,7 @@ class Runner:
         self._queue = queue
         self._ledger = ledger
         self._directory = directory
+        self._lists = lists
         self._clock = clock
         self._routes = route_table(config.routes)
         self._attempts: set[asyncio.Task[None]] = set()
@@ -173,7 +176,11 @@ class Runner:
                 for recipient, mailbox in local:
                     try:
                         file = await self._file_one(message, data, recipient, mailbox)
+                        await self._lists.heed(message, content, recipient, mailbox)
                         filed.append((recipient, mailbox, file))
+                    except SpoolUnavailable as error:
+                        reply = Reply(451, "4.3.1", str(error))
+                        stuck.append(Outcome(recipient=recipient, reply=reply))
                     except OSError as error:
                         reply = Reply(451, "4.3.1", f"the mailbox cannot be written: {error.strerror}")
                         stuck.append(Outcome(recipient=recipient, reply=reply))

@@ -23,6 +23,7 @@ from services.smtp.administration import Administration
 from services.smtp.config import Domain, MtaConfig, Route, TlsConfig, User, load
 from services.smtp.conversation import Terms
 from services.smtp.delivery import Runner
+from services.smtp.listagent import ListAgent
 from services.smtp.lookup import StubLookups
 from services.smtp.outcomes import Ledger
 from services.smtp.policy import Directory, Policy
@@ -97,12 +98,14 @@ async def serve(
         screen, reporting = content_filter(
             config, queue=queue, ledger=ledger, signer=signer, notices=notices, streams=streams, clock=clock
         )
+    lists = ListAgent(config, queue=queue, notices=notices, signer=signer, streams=streams, clock=clock)
     runner = Runner(
         config,
         queue=queue,
         ledger=ledger,
         directory=directory,
         transfers=transfers,
+        lists=lists,
         clock=clock,
         screen=screen,
     )
@@ -128,6 +131,7 @@ async def serve(
     background: list[asyncio.Task[None]] = []
     try:
         await queue.open()
+        await lists.open()
         for port, submission in ((config.smtp_port, False), (config.submission_port, True)):
             if port:
                 sessions.append(Sessions())

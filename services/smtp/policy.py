@@ -23,6 +23,7 @@ import hmac
 import ipaddress
 from dataclasses import dataclass, replace
 
+from services.lists.settings import PURPOSES
 from services.smtp.address import Address, canonical_domain, parse_address
 from services.smtp.config import MtaConfig, Network, User
 from services.smtp.errors import BadAddress
@@ -45,6 +46,9 @@ class Directory:
         self._relayed = {domain.name for domain in config.domains if domain.kind == "relay"}
         self._postmaster = Address(local="postmaster", domain=config.hostname).canonical
         self._users = {user.address.canonical: user for user in config.users}
+        self._lists = {
+            parse_address(settings.at(purpose)).canonical for settings in config.lists for purpose in PURPOSES
+        }
         self._aliases = {alias.address.canonical: alias.to for alias in config.aliases}
 
     def is_local(self, address: Address) -> bool:
@@ -60,7 +64,8 @@ class Directory:
         """Return the mailbox of a local address, its detail ignored; None if there is none."""
         for name in (address.canonical, address.without_detail):
             user = self._users.get(name)
-            if self.is_local(name) and ((user and user.mailbox) or name.local == "postmaster"):
+            known = (user and user.mailbox) or name in self._lists or name.local == "postmaster"
+            if self.is_local(name) and known:
                 return Mailbox(domain=name.domain, user=name.local)
         return None
 

@@ -20,11 +20,12 @@ LETTER = "From: {author}\nTo: bob@example.org\nSubject: lunch\n\nAt noon?\n"
 JUDGE = """
 import asyncio, json, random, sys, time
 from services.filters.authentication import HostResolver, authenticate
-client, helo, sender = sys.argv[1:]
+client, helo, sender, *trusted = sys.argv[1:]
 nameserver = next(line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver"))
 found = asyncio.run(authenticate(
     sys.stdin.buffer.read(), client=client, helo=helo, sender=sender, now=time.time(),
-    resolver=HostResolver([nameserver], rng=random.Random(1)), authserv_id="rcpt-filt.example.org"))
+    resolver=HostResolver([nameserver], rng=random.Random(1)), authserv_id="rcpt-filt.example.org",
+    trusted_sealers=trusted))
 print(json.dumps({
     "spf": found.spf.result, "dkim": [[one.result, one.domain] for one in found.dkim],
     "dmarc": [found.dmarc.result, found.dmarc.disposition], "header": found.header()}))
@@ -33,8 +34,11 @@ print(json.dumps({
 pytestmark = pytest.mark.topology("two-companies")
 
 
-def judged(lab: Lab, stored: bytes, edge: str = "rcpt-mx") -> dict[str, Any]:
-    """What rcpt-filt finds about a delivered message, by the session in which the edge took it."""
+def judged(lab: Lab, stored: bytes, edge: str = "rcpt-mx", trusted: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What rcpt-filt finds about a delivered message, by the session in which the edge took it.
+
+    It believes the seals of `trusted` domains.
+    """
     text = stored.decode("utf-8", "replace")
     taken = re.search(rf"Received: from (\S+) \(\[([0-9.]+)\]\)\r\n\tby {edge}", text)
     sender = re.match(r"Return-Path: <(.*?)>", text)
@@ -43,7 +47,7 @@ def judged(lab: Lab, stored: bytes, edge: str = "rcpt-mx") -> dict[str, Any]:
     # As the edge had it: without what servers behind it have put on top.
     message = stored[len(text[: taken.start()].encode()) :]
     envelope = (taken[2], taken[1], sender[1])
-    result = lab.exec("rcpt-filt", sys.executable, "-c", JUDGE, *envelope, stdin=message)
+    result = lab.exec("rcpt-filt", sys.executable, "-c", JUDGE, *envelope, *trusted, stdin=message)
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found
