@@ -58,6 +58,7 @@ TOOLS = (
     Tool(name="dig", package="bind9-dnsutils", purpose="asking name servers by hand"),
     Tool(name="swaks", package="swaks", purpose="sending mail by hand"),
     Tool(name="nsd", package="nsd", purpose="NSD as a name server (--use a-root=nsd)"),
+    Tool(name="postfix", package="postfix", purpose="Postfix as a mail server (--use rcpt-mx1=postfix)"),
     Tool(name="tcpdump", package="tcpdump", purpose="reading captures"),
     Tool(name="tshark", package="tshark", purpose="reading captures, with TLS opened"),
 )
@@ -70,6 +71,7 @@ def examine() -> Iterator[Finding]:
     base = rundir.default_base()
     yield run_directory(base)
     yield room(shutil.disk_usage(_existing(base)).free)
+    yield several_users(sandbox.maps_several_users())
     for tool in TOOLS:
         yield find_tool(tool, partial(shutil.which, path=features.search_path()))
     enter = features.INSIDE if os.geteuid() == 0 else features.OUTSIDE
@@ -124,6 +126,19 @@ def room(free: int) -> Finding:
         needed=True,
         detail=f"{free / 2**30:.1f} GiB free",
         remedy="mailbed clean, or export MAILBED_RUNS=DIR on another disk",
+    )
+
+
+def several_users(there: bool) -> Finding:
+    """Judge whether a lab has other users than root: as root it has, else with subordinate ids."""
+    return Finding(
+        name="several users",
+        purpose="Postfix, and other daemons that give up root",
+        ok=there,
+        needed=False,
+        detail="mapped in a lab" if there else "a lab of yours has one user alone",
+        remedy="apt-get install uidmap, and usermod --add-subuids 100000-165535 --add-subgids "
+        "100000-165535 USER",
     )
 
 

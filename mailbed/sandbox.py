@@ -161,6 +161,11 @@ def _map_auto() -> list[str]:
     return []
 
 
+def maps_several_users() -> bool:
+    """Return whether a lab that this user starts has other users than root, as some daemons need."""
+    return os.geteuid() == 0 or bool(_map_auto())
+
+
 def all_users_mapped(uid_map: str) -> bool:
     """Return whether a uid_map is that of the machine itself: every id, each as itself."""
     return uid_map.split() == ["0", "0", "4294967295"]

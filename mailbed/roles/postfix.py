@@ -3,7 +3,8 @@
 It runs from a configuration, a queue and a data directory below the host's. Its programs take on the user
 `postfix`, which has to be there in the lab: as root it is, else subordinate ids are needed; if they lack, the
 service says so and ends. What differs from a stock main.cf follows from the plan, or says why. Mailboxes
-are where our own server has them. A host that takes submissions is refused: that, and signing, is for ours.
+are where our own server has them. What Postfix would not do as the plan says is refused; the notices
+that it writes itself are not signed, and of several next domains it tries the first one first.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
 virtual_minimum_uid = 1000
 recipient_delimiter = +
+# As our own server's.
+message_size_limit = 52428800
+virtual_mailbox_limit = 0
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 # Each recipient is logged once it is accepted, under the queue id.
 smtpd_delay_open_until_valid_rcpt = no
@@ -88,8 +92,8 @@ _BACKOFF_S, _LONGEST_S, _LIFETIME_S = 300, 4000, 5 * 86400
 
 def mail_server(world: World, host: Host, role: MailServer) -> Service:
     """Return Postfix as a relay or an exchanger. Raises: UsageError: the role asks for more than that."""
-    if role.submission:
-        raise UsageError(f"host {host.name}: postfix does not serve submission here; the built-in one does")
+    if lacking := _lacking(role):
+        raise UsageError(f"host {host.name}: postfix does not {lacking} here; the built-in mail server does")
     directory = world.directory(host.name)
     config = {
         "command": [
@@ -120,6 +124,20 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
     )
 
 
+def _lacking(role: MailServer) -> str:
+    """What the role asks for that Postfix would pass over without a word; empty if there is nothing."""
+    routes = role.routes
+    wanted = {
+        "serve submission": role.submission,
+        # It strips source routes, and sends straight to the end of them.
+        "follow source routes as an open relay": role.open_relay,
+        "take up TLS with other servers": role.opportunistic_tls,
+        "prefer exchangers by weights": any(route.weights for route in routes),
+        "change its route when it is the primary (as_primary)": any(route.as_primary for route in routes),
+    }
+    return next((what for what, asked in wanted.items() if asked), "")
+
+
 def _with_directories(host: Host, domains: Sequence[str]) -> str:
     data = f"/run/postfix-{host.name}"
     # virtual(8) makes a Maildir, but not the domain's directory above it.
@@ -139,7 +157,7 @@ def _command(configuration: str) -> list[str]:
 
 
 def _main(world: World, host: Host, role: MailServer) -> str:
-    networks = ["0.0.0.0/0"] if role.open_relay else ["127.0.0.0/8", *places(world, role.relay_from)]
+    networks = ["127.0.0.0/8", *places(world, role.relay_from)]
     default = next((route.via for route in role.routes if route.domain == "*"), ())
 
     taken = [domain.name for domain in world.taken.get(host.name, ())]

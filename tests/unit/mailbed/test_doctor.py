@@ -51,6 +51,14 @@ def test_tools(tool: doctor.Tool) -> None:
     assert missing.remedy == f"apt-get install {tool.package}"
 
 
+def test_several_users() -> None:
+    """A user without subordinate ids is told how to get them; a lab that needs none runs all the same."""
+    assert doctor.several_users(True).ok
+    missing = doctor.several_users(False)
+    assert (missing.ok, missing.needed) == (False, False)
+    assert "--add-subuids" in missing.remedy
+
+
 def test_features() -> None:
     """A kernel feature is what a trial of it said; what is missing has a remedy and does not fail."""
     netem = FEATURES["netem"]

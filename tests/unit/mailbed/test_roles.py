@@ -364,11 +364,56 @@ def test_a_choice_that_cannot_be_is_told(choices: dict[str, str], message: str) 
 
 def test_an_unknown_implementation_in_a_plan_is_told() -> None:
     """A plan that names nobody who could do a job is refused with those who could."""
-    plan = with_role("mx", MailServer(submission=True, mailboxes=("example.org",), implementation="postfix"))
+    plan = with_role("mx", MailServer(submission=True, mailboxes=("example.org",), implementation="exim"))
     with pytest.raises(
-        UsageError, match="host mx: nobody called 'postfix' implements mail-server; there is built-in"
+        UsageError, match="host mx: nobody called 'exim' implements mail-server; there is built-in, postfix"
     ):
         roles.services(world(plan))
+
+
+def postfix(**role: Any) -> Service:
+    """Postfix as the mail server of the small plan."""
+    derived = world(small(), time_scale=60)
+    wanted = MailServer(implementation="postfix", **role)
+    return roles.IMPLEMENTATIONS["mail-server", "postfix"](derived, derived.plan.host("mx"), wanted)
+
+
+ONWARD = MailRoute(domain="*", via=("example.org",))
+
+
+@pytest.mark.parametrize(
+    ("role", "lacking"),
+    [
+        ({"submission": True, "mailboxes": ("example.org",)}, "serve submission"),
+        ({"open_relay": True}, "follow source routes as an open relay"),
+        ({"opportunistic_tls": True}, "take up TLS with other servers"),
+        ({"routes": (dataclasses.replace(ONWARD, weights={"mx": 3}),)}, "prefer exchangers by weights"),
+        (
+            {"routes": (dataclasses.replace(ONWARD, as_primary="example.org"),)},
+            "change its route when it is the primary (as_primary)",
+        ),
+    ],
+)
+def test_postfix_says_what_it_would_pass_over(role: dict[str, Any], lacking: str) -> None:
+    """A plan that asks for more than Postfix does here is refused, before anything starts."""
+    with pytest.raises(UsageError) as caught:
+        postfix(**role)
+    assert str(caught.value) == f"host mx: postfix does not {lacking} here; the built-in mail server does"
+
+
+def test_postfix_routes_and_relays_as_the_plan_says() -> None:
+    """Default route, transport table, networks that may relay and mailboxes are those of the plan."""
+    routes = (ONWARD, MailRoute(domain="example.net", via=("a.example.org", "b.example.org")))
+    service = postfix(routes=routes, relay_from=("lan",), mailboxes=("example.org",))
+    assert {
+        "mynetworks = 127.0.0.0/8, 198.18.1.0/24",
+        "relayhost = example.org",
+        "virtual_mailbox_domains = example.org",
+        "minimal_backoff_time = 5s",
+        "maximal_queue_lifetime = 7200s",
+    } <= {*service.files["postfix/main.cf"].splitlines()}
+    assert service.files["postfix/transport"] == "example.net smtp:a.example.org, b.example.org\n"
+    assert service.files["postfix/mailboxes"] == "bob@example.org example.org/bob/\n"
 
 
 def test_a_domain_that_signs_has_a_key_at_its_msa() -> None:
