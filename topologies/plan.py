@@ -159,6 +159,22 @@ class VirusEngine(Role):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpamEngine(Role):
+    """Tells unwanted mail, on the host's own loopback (spamd's protocol, port 783).
+
+    A message that scores `required` or more is spam. `block_lists` are zones that list addresses,
+    `url_block_lists` zones that list domains (RFC 5782). Servers that the host's mail server relays for are
+    trusted: what their Received fields say is true.
+    """
+
+    kind: ClassVar[str] = "spam-engine"
+
+    required: float = 5.0
+    block_lists: tuple[str, ...] = ()
+    url_block_lists: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Role):
     """Any program of the user's as a service.
 
@@ -356,6 +372,6 @@ class Plan:
 
 ROLES: dict[str, type[Role]] = {
     role.kind: role
-    for role in (NameServer, Resolver, MailServer, ImapServer, MailClient, Command, VirusEngine)
+    for role in (NameServer, Resolver, MailServer, ImapServer, MailClient, Command, VirusEngine, SpamEngine)
 }
 """The roles by the name that plan files use."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mailbed.errors import UsageError
-from mailbed.roles import bind, built_in, command, imap, nsd, postfix, unbound, virus
+from mailbed.roles import bind, built_in, command, imap, nsd, postfix, spam, unbound, virus
 from mailbed.roles.service import Service, World
 from topologies.plan import Host, Plan, Role
 
@@ -30,6 +30,8 @@ IMPLEMENTATIONS: dict[tuple[str, str], Implementation] = {
     ("mail-server", "postfix"): postfix.mail_server,
     ("imap-server", "built-in"): imap.imap_server,
     ("mail-client", "built-in"): built_in.mail_client,
+    ("spam-engine", "built-in"): spam.built_in,
+    ("spam-engine", "spamassassin"): spam.spamassassin,
     ("virus-engine", "built-in"): virus.built_in,
     ("virus-engine", "clamav"): virus.clamav,
     ("command", "built-in"): command.command,

@@ -173,10 +173,12 @@ class _Service:
         kind = request.headers.get("message-class", "").lower()
         if "local" in request.headers.get("remove", "").lower():
             changed = await self._engine.teach(message, None)
+            self._notices.event("taught", **{"as": None, "changed": changed})
             return protocol.response(protocol.OK, {"DidRemove": "local"} if changed else {})
         if "local" not in request.headers.get("set", "").lower() or kind not in ("spam", "ham"):
             raise BadRequest(protocol.USAGE, "TELL wants Message-class: spam or ham, and Set: local")
         changed = await self._engine.teach(message, "spam" if kind == "spam" else "ham")
+        self._notices.event("taught", **{"as": kind, "changed": changed})
         return protocol.response(protocol.OK, {"DidSet": "local"} if changed else {})
 
     def _tell(self, message: bytes, judgement: Judgement) -> None:
