@@ -22,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def load(path: Path) -> EngineConfig:
     """Return the configuration in a TOML file; paths are relative to it. Raises: ConfigError."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     limits = data.pop("limits", {})
     if not isinstance(limits, dict):
@@ -93,8 +96,10 @@ def read_signatures(directory: Path | None) -> Signatures:
     try:
         files = [path for path in sorted(directory.iterdir()) if path.suffix in SUFFIXES] if directory else []
         texts = {str(path): path.read_text(encoding="utf-8") for path in files}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"signatures: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"signatures: {error.filename}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"signatures in {directory}: {error}") from error
     return read_all(texts)
 
 
@@ -131,6 +136,7 @@ class Engine:
         self._config = config
         self._notices = notices
         self._clock = clock
+        self._closed = False
         self._signatures = read_signatures(config.signatures)
         self._scanner = self._new_scanner()
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="scan")
@@ -140,8 +146,12 @@ class Engine:
     def _new_scanner(self) -> Scanner:
         config = self._config
         return Scanner(
-            self._signatures, config.limits, block_encrypted=config.block_encrypted, clock=self._clock
+            self._signatures, config.limits, block_encrypted=config.block_encrypted, clock=self._now
         )
+
+    def _now(self) -> float:
+        """The time: none is left for scans that go on when the engine is closed."""
+        return inf if self._closed else self._clock()
 
     def reload(self) -> bool:
         """Read the signatures anew, and return whether that went well; if not, the old ones go on."""
@@ -156,7 +166,8 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """End all connections; what is being scanned is not waited for."""
+        """End all connections, and what is being scanned."""
+        self._closed = True
         for task in self._asking:
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import os
 import shutil
@@ -11,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +128,32 @@ def test_a_bomb_and_a_ping() -> None:
             )
 
     asyncio.run(run())
+
+
+def test_closing_ends_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is being scanned when the engine is closed does not go on, be it without end."""
+    begun = threading.Event()
+
+    def endless(outer: object, budget: object) -> Iterator[object]:
+        begun.set()
+        return itertools.repeat(outer)
+
+    monkeypatch.setattr("services.filters.virus.scanner._within", endless)
+
+    async def run() -> list[threading.Thread]:
+        limits = Limits(depth=1 << 60, objects=1 << 60, time_s=1e9)
+        async with serving(EngineConfig(limits=limits)) as (port, _):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"zINSTREAM\0" + chunked(CLEAN))
+            assert await asyncio.to_thread(begun.wait, 60)
+            threads = [each for each in threading.enumerate() if each.name.startswith("scan")]
+            assert [each.is_alive() for each in threads] == [True]
+        writer.transport.abort()
+        return threads
+
+    for thread in asyncio.run(run()):
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_clients_that_misbehave() -> None:
