@@ -22,6 +22,7 @@ from mailbed.cli import (
     cleaning,
     diagnosis,
     faults,
+    filtering,
     inbox,
     journey,
     labs,
@@ -67,6 +68,7 @@ app.command("exec", cls=Verb, epilog=examples(*programs.EXAMPLES), context_setti
     programs.exec_
 )
 app.add_typer(faults.app, name="fault", epilog=examples(*faults.EXAMPLES))
+app.add_typer(filtering.app, name="filter", epilog=examples(*filtering.EXAMPLES))
 app.add_typer(queue.app, name="queue", epilog=examples(*queue.EXAMPLES))
 app.add_typer(cache.app, name="cache", epilog=examples(*cache.EXAMPLES))
 app.add_typer(inbox.app, name="inbox", epilog=examples(*inbox.EXAMPLES))

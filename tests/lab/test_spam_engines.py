@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from mailbed import Lab
+from mailbed.cli.app import run_command
 from services.filters.spam.report import read
 from services.filters.spam.rules.bulk import GTUBE
 from services.filters.spam.score import Judgement
@@ -83,3 +86,48 @@ def test_both_know_the_test_message(lab: Lab, host: str) -> None:
     found = judged(lab, host, GTUBE)
     assert found.score >= 1000
     assert "GTUBE" in [each.name for each in found.fired]
+
+
+@pytest.mark.parametrize("host", ["rcpt-mx", "corp-mta"])
+def test_both_are_taught(lab: Lab, host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`mailbed filter train` teaches either engine; what was taught counts, and once is enough."""
+    for number in range(25):
+        for kind, text in (("spam", "casino jackpot pills"), ("ham", "train lake lunch")):
+            path = tmp_path / kind / "cur" / f"{number}.eml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = f"{text} number {number}"
+            path.write_text(LETTER.format(helo="corp-mta.example.com", client="198.2.3.4", text=text))
+    command = ["filter", "train", host, "--lab", lab.name, "--spam", str(tmp_path / "spam")]
+    command += ["--ham", str(tmp_path / "ham")]
+    assert run_command(command) == 0
+    assert capsys.readouterr().out == "spam: 25 messages, 25 of them new\nham: 25 messages, 25 of them new\n"
+    assert run_command([*command, "--json"]) == 0
+    taught = json.loads(capsys.readouterr().out)["taught"]
+    assert taught == {kind: {"messages": 25, "new": 0} for kind in ("spam", "ham")}
+    assert "BAYES_9" in symbols(judged(lab, host, "The casino has a jackpot and pills, casino pills"))
+    ham = symbols(judged(lab, host, "The train to the lake, and lunch at the lake"))
+    # SpamAssassin draws more from what both kinds have in common.
+    assert "BAYES_0" in ham or "BAYES_20" in ham
+
+
+def symbols(judgement: Judgement) -> str:
+    """The names of the rules that fired."""
+    return " ".join(each.name for each in judgement.fired)
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "status", "said"),
+    [
+        pytest.param(
+            "alice", ["--spam", "."], 2, "no host alice in minimal has a spam engine", id="no engine"
+        ),
+        pytest.param("rcpt-mx", [], 2, "there is nothing to learn from", id="no directory"),
+        pytest.param("rcpt-mx", ["--ham", "no-such"], 2, "no-such is no directory", id="not there"),
+    ],
+)
+def test_mistakes(
+    lab: Lab, host: str, options: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line that says what is wrong."""
+    assert run_command(["filter", "train", host, "--lab", lab.name, *options]) == status
+    assert said in capsys.readouterr().err
