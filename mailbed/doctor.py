@@ -59,6 +59,7 @@ TOOLS = (
     Tool(name="swaks", package="swaks", purpose="sending mail by hand"),
     Tool(name="nsd", package="nsd", purpose="NSD as a name server (--use a-root=nsd)"),
     Tool(name="postfix", package="postfix", purpose="Postfix as a mail server (--use rcpt-mx1=postfix)"),
+    Tool(name="clamd", package="clamav-daemon", purpose="ClamAV as a virus engine"),
     Tool(name="tcpdump", package="tcpdump", purpose="reading captures"),
     Tool(name="tshark", package="tshark", purpose="reading captures, with TLS opened"),
 )
