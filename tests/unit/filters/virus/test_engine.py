@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from services.errors import ConfigError, ServiceError
+from services.filters.engines import Scan, scan
 from services.filters.virus import engine
 from services.filters.virus.engine import EngineConfig
 from services.filters.virus.limits import MIB, Limits
@@ -205,6 +206,19 @@ def test_reload(tmp_path: Path) -> None:
             assert kind == "signatures-refused"
             assert "lab.ndb line 1: a line is NAME:0:OFFSET:HEXSIGNATURE" in str(fields["reason"])
             assert await scanned(port, worm) == b"stream: Lab.Worm FOUND\0"
+
+    asyncio.run(run())
+
+
+def test_the_filter_asks() -> None:
+    """A content filter understands each answer: nothing, a name, and what it will never look into."""
+
+    async def run() -> None:
+        async with serving(EngineConfig(message_limit=10_000)) as (port, _):
+            assert await scan(CLEAN, port=port, timeout_s=60) == Scan()
+            assert await scan(mail(EICAR), port=port, timeout_s=60) == Scan(virus=NAME)
+            refused = await scan(bytes(5_000_000), port=port, timeout_s=60)
+            assert refused == Scan(refused="INSTREAM size limit exceeded")
 
     asyncio.run(run())
 
