@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mailbed import sandbox, zonehandle
 from mailbed.client import Client
 from mailbed.errors import LabEnded, LabError, UsageError
+from mailbed.quarantinehandle import LabQuarantine
 from mailbed.queuehandle import LabQueue
 from mailbed.tracking import Outcome
 from mailbed.zonehandle import LabZone, ZoneState
@@ -214,6 +215,10 @@ class Handle:
     def queue(self, host: str) -> LabQueue:
         """Return a handle on the queue of a host's mail server (mailbed.queuehandle)."""
         return LabQueue(self, host)
+
+    def quarantine(self, host: str) -> LabQuarantine:
+        """Return a handle on what a host's content filter keeps back (mailbed.quarantinehandle)."""
+        return LabQuarantine(self, host)
 
     def zone(self, origin: str) -> LabZone:
         """Return a handle on a zone of the lab, to show and to change it (mailbed.zonehandle)."""

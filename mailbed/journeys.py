@@ -29,6 +29,7 @@ from captures.smtp import received_ids
 from mailbed import rundir
 from mailbed.errors import LabError
 from mailbed.tracking import Outcome, Tracker
+from mailbed.verdicts import Verdicts
 from services.mailbox import folder, maildir
 from topologies import planfile
 from topologies.addressing import assign
@@ -42,9 +43,10 @@ def read(run: Path) -> Journeys:
     """Return the journeys of a run, ended or not. Raises: LabError if it has no capture that can be read."""
     found = read_capture(run / CAPTURE)
     with contextlib.suppress(OSError, TopologyError):
-        tracker = _tracker(run)
+        tracker, verdicts = _told(run)
         return dataclasses.replace(
-            found, journeys=tuple(checked(journey, tracker, run) for journey in found.journeys)
+            found,
+            journeys=tuple(verdicts.added(checked(journey, tracker, run)) for journey in found.journeys),
         )
     return found
 
@@ -113,17 +115,18 @@ def _replaced(path: Path) -> Iterator[IO[str]]:
             raise
 
 
-def _tracker(run: Path) -> Tracker:
-    """What the events of the run tell of every message."""
+def _told(run: Path) -> tuple[Tracker, Verdicts]:
+    """What the events of the run tell of every message, and what filters made of them."""
     plan = planfile.loads((run / "plan.toml").read_text(encoding="utf-8"), name=str(run))
     hosts = {host.fqdn: host.name for host in plan.hosts}
     hosts |= {str(interface.address.ip): interface.host for interface in assign(plan).interfaces}
-    tracker = Tracker(hosts)
+    tracker, verdicts = Tracker(hosts), Verdicts()
     for event in _events(run / "events.jsonl"):
         # A line that somebody has written by hand tells nothing.
         with contextlib.suppress(KeyError, TypeError, ValueError):
             tracker.learn(event)
-    return tracker
+            verdicts.learn(event)
+    return tracker, verdicts
 
 
 def _events(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -160,16 +163,22 @@ def checked(journey: Journey, tracker: Tracker, run: Path) -> Journey:
 
 def _end(journey: Journey, outcome: Outcome) -> End:
     """The end of a message that lies in no mailbox, as its last host tells it."""
-    last = journey.hops[-1]
+    last, state = journey.hops[-1], _state(journey, outcome)
+    kept_back = state in ("quarantined", "deleted")
     return dataclasses.replace(
         journey.end,
-        state=_state(journey, outcome),
+        state=state,
+        time_ns=max(round(outcome.time * 1e9), journey.end.time_ns) if kept_back else journey.end.time_ns,
         reply=journey.end.reply if last.reply else outcome.reply,
     )
 
 
 def _state(journey: Journey, outcome: Outcome) -> State:
     match outcome.state:
+        case "quarantined":
+            return "quarantined"
+        case "deleted":
+            return "deleted"
         case "bounced":
             # Nobody is told of what had the null reverse-path (RFC 5321 §6.1), or who did not want to be.
             return "bounced" if journey.sender and outcome.told else "refused"

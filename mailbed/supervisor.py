@@ -52,6 +52,10 @@ ANSWERED_BY = {
     "queue.hold": "mail-server",
     "queue.release": "mail-server",
     "queue.remove": "mail-server",
+    "quarantine.list": "mail-server",
+    "quarantine.show": "mail-server",
+    "quarantine.release": "mail-server",
+    "quarantine.delete": "mail-server",
 }
 """Methods that a service answers: the role of whom `host` is asked, with all parameters."""
 

@@ -22,20 +22,21 @@ from captures.paths import same
 Place = tuple[str, str]
 """A host and a queue id there."""
 
-FINAL = ("delivered", "bounced")
+FINAL = ("delivered", "bounced", "quarantined", "deleted")
 
 _LONGEST = 200  # a chain of hosts is never longer than the number of hops that a loop is stopped at
-_LUCK = {"pending": 0, "deferred": 1, "bounced": 2, "delivered": 3}
+_LUCK = {"pending": 0, "deferred": 1, "bounced": 2, "quarantined": 2, "deleted": 2, "delivered": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of a message for one recipient.
 
-    `state` is `delivered`, `bounced`, `refused` (at submission), `deferred` or `pending`; `host` where that
-    was; `reply` the last reply that mattered; `path` the hosts that had it, first to last; `file` the path in
-    a Maildir, if delivered; `time` in seconds since the epoch of the event that settled it. `told`: the
-    sender was sent a report of what bounced, for all that is known.
+    `state` is `delivered`, `bounced`, `quarantined`, `deleted`, `refused` (at submission), `deferred` or
+    `pending`; `host` where that was; `reply` the last reply that mattered, or why a filter kept it back;
+    `path` the hosts that had it, first to last; `file` the path in a Maildir, if delivered; `time` in seconds
+    since the epoch of the event that settled it. `told`: the sender was sent a report of what bounced, for
+    all that is known.
     """
 
     recipient: str
@@ -67,12 +68,22 @@ class Tracker:
         if event["kind"] == "accepted":
             for recipient, reached in event.get("rewritten", {}).items():
                 self._rewritten[event["host"], str(event["id"]), same(recipient)] = reached
+        if event["kind"] == "quarantine-released":
+            self._go_on(event)
         if event["kind"] not in ("relayed", "deferred", *FINAL):
             return
         key = (event["host"], str(event.get("id", "")), same(str(event.get("recipient", ""))))
         known = self._last.get(key)
         if known is None or known["kind"] not in FINAL:
             self._last[key] = dict(event)
+
+    def _go_on(self, event: Mapping[str, Any]) -> None:
+        """What is released from quarantine goes on under another id of the same host."""
+        host = event["host"]
+        self._hosts[host.lower()] = host
+        for recipient in event["recipients"]:
+            key = (host, str(event["quarantine_id"]), same(recipient))
+            self._last[key] = {"kind": "relayed", "next_host": host, "remote_id": event["id"]}
 
     def outcome(self, place: Place, recipient: str) -> Outcome:
         """Return what became of the message that `place` accepted, for one recipient.
@@ -106,10 +117,10 @@ class Tracker:
                     state=event["kind"],
                     host=host,
                     path=tuple(path),
-                    reply=str(event.get("reply", "")),
+                    reply=str(event.get("reply", event.get("reason", ""))),
                     file=str(event.get("file", "")),
                     time=float(event["time"]),
-                    told=event.get("bounce_id", "") is not None,
+                    told=event.get("bounce_id", event.get("notice_id", "")) is not None,
                 )
             host, queue_id = self._next(event)
             path.append(host)

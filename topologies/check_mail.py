@@ -95,6 +95,9 @@ def _mail_server(known: _Known, where: str, role: MailServer) -> Iterator[str]:
     for place in role.relay_from:
         if place not in known.places:
             yield f"{where}: relay_from names {place}, which is no host or network"
+    for name in role.content_filter.border if role.content_filter else ():
+        if name not in known.takes_mail:
+            yield f"{where}: the border of its content filter names {name}, which is no mail server"
 
 
 def _route(known: _Known, what: str, route: MailRoute) -> Iterator[str]:

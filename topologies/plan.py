@@ -106,12 +106,28 @@ class MailRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContentFilter:
+    """Has a mail server judge each message before it goes on, by the engines that are roles of its host.
+
+    `border` are the hosts that take mail from outside and hand it to this one: so it knows who brought it.
+    What comes from the places in the server's `relay_from` is looked through for malware only. Domains that
+    sent mail are told every `report_interval_s` seconds what was made of it (DMARC), if they want to be.
+    ARC seals of `trusted_sealers` (domains) are believed.
+    """
+
+    border: tuple[str, ...] = ()
+    report_interval_s: float = 86400.0
+    trusted_sealers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailServer(Role):
     """An MTA; with `submission` an MSA on port 587 too; with `mailboxes` the MDA of those domains.
 
     It accepts mail for the domains whose MX it is; clients on the hosts and networks of `relay_from` may
     send anywhere through it, and so may everybody if it is an `open_relay`. With `opportunistic_tls` it
-    offers STARTTLS to other servers, and takes it up where they offer it.
+    offers STARTTLS to other servers, and takes it up where they offer it. With a `content_filter` nothing
+    goes on unjudged.
     """
 
     kind: ClassVar[str] = "mail-server"
@@ -122,6 +138,7 @@ class MailServer(Role):
     open_relay: bool = False
     opportunistic_tls: bool = False
     routes: tuple[MailRoute, ...] = ()
+    content_filter: ContentFilter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

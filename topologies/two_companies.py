@@ -26,7 +26,7 @@
     corp-gw                 198.19.0.42 …                 router, and the company's firewall
     rcpt-fw                 198.19.0.44 …                 router with three legs, and the recipient's firewall
     rcpt-mx1 rcpt-mx2       198.18.2.10 198.18.2.11       MX of example.org: 10 and 20
-    rcpt-filt               198.18.2.12                   content filter; passes all on
+    rcpt-filt               198.18.2.12                   content filter with its engines, quarantine
     rcpt-dns                198.18.2.13                   the recipient's resolver
     rcpt-mda                10.2.0.10                     MSA and MDA of example.org, IMAP
     bob dave                10.2.0.11 10.2.0.12           MUAs
@@ -58,6 +58,7 @@ from topologies.addressing import assign
 from topologies.parts import Part
 from topologies.plan import (
     Allow,
+    ContentFilter,
     Domain,
     Firewall,
     Host,
@@ -73,6 +74,7 @@ from topologies.plan import (
     Resolver,
     Role,
     User,
+    VirusEngine,
     Zone,
 )
 
@@ -133,6 +135,7 @@ def _recipient(router: str) -> Part:
             MailRoute(domain="example.org", via=("store.example.org",)),
             MailRoute(domain="*", via=("out.example.org",)),
         ),
+        content_filter=ContentFilter(border=("rcpt-mx1", "rcpt-mx2"), trusted_sealers=("lists.example.net",)),
     )
     mda = MailServer(
         submission=True,
@@ -142,7 +145,7 @@ def _recipient(router: str) -> Part:
     users = {name: MailClient(user=f"{name}@example.org", server="rcpt-mda") for name in ("bob", "dave")}
     dmz = {"rcpt-mx1": mx, "rcpt-mx2": backup, "rcpt-filt": content_filter, "rcpt-dns": Resolver()}
     inside = {"rcpt-mda": mda, **users}
-    reading = {"rcpt-mda": ImapServer()}
+    more: dict[str, tuple[Role, ...]] = {"rcpt-mda": (ImapServer(),), "rcpt-filt": (VirusEngine(),)}
     both = parts.ranked("rcpt-mx1", "rcpt-mx2")
     return Part(
         networks=(
@@ -151,7 +154,7 @@ def _recipient(router: str) -> Part:
         ),
         hosts=(
             Host(name="rcpt-fw", fqdn="rcpt-fw.example.org", router=True, firewall=_RECIPIENT_FIREWALL),
-            *_hosts({**dmz, **inside}, place="example.org", resolver="rcpt-dns", more=reading),
+            *_hosts({**dmz, **inside}, place="example.org", resolver="rcpt-dns", more=more),
         ),
         links=(
             parts.access("rcpt-fw", router),
@@ -224,7 +227,7 @@ def _hosting(router: str) -> Part:
     spammer = MailClient(user="mallory@mallory.example.net", server="mallory")
     return Part(
         networks=(Network(name="hosting", subnet="198.18.20.0/24"),),
-        hosts=_hosts(roles, place="example.net", resolver="isp-dns", more={"mallory": spammer}),
+        hosts=_hosts(roles, place="example.net", resolver="isp-dns", more={"mallory": (spammer,)}),
         links=(parts.access(router, "hosting"), *_linked(roles, "hosting")),
         zones=(Zone(origin=BLOCK_LIST),),
         domains=(
@@ -271,15 +274,19 @@ def _laboratory(router: str) -> Part:
 
 
 def _hosts(
-    roles: Mapping[str, Role], *, place: str, resolver: str, more: Mapping[str, Role] | None = None
+    roles: Mapping[str, Role],
+    *,
+    place: str,
+    resolver: str,
+    more: Mapping[str, tuple[Role, ...]] | None = None,
 ) -> tuple[Host, ...]:
-    """Hosts with a role each, and those of `more` with a second one."""
-    second = more or {}
+    """Hosts with a role each, and those of `more` with further ones."""
+    further = more or {}
     return tuple(
         Host(
             name=name,
             fqdn=f"{name}.{place}",
-            roles=(role, second[name]) if name in second else (role,),
+            roles=(role, *further.get(name, ())),
             resolver=resolver,
         )
         for name, role in roles.items()

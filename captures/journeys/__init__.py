@@ -12,7 +12,20 @@ steps, rounds, text               the same as an account in the letters A to G
 from __future__ import annotations
 
 from captures.journeys.document import SCHEMA, document
-from captures.journeys.model import Attempt, Check, End, Hop, Journey, Journeys, Notice, Place, Reached, State
+from captures.journeys.model import (
+    Attempt,
+    Check,
+    End,
+    Hop,
+    Journey,
+    Journeys,
+    Notice,
+    Place,
+    Reached,
+    Rule,
+    State,
+    Verdict,
+)
 from captures.journeys.reading import read_journeys
 
 __all__ = [
@@ -25,8 +38,10 @@ __all__ = [
     "Notice",
     "Place",
     "Reached",
+    "Rule",
     "SCHEMA",
     "State",
+    "Verdict",
     "document",
     "read_journeys",
 ]

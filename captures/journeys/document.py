@@ -20,12 +20,16 @@
         started                   seconds since 1970; every `ms` below counts from it, in milliseconds
         duration_ms               from `started` to `end`
         path                      the hosts that had the message, the sender's own first
-        state                     delivered, kept, deferred, bounced, refused, unknown (see model)
+        state                     delivered, kept, deferred, bounced, quarantined, deleted, refused, unknown
+                                  (see model)
         end                       host, ms, reply: where, when and with which last reply; notice: the
                                   number of the failure notice's journey, or null
         about, action             for a notice: the number of the journey it reports on, and what it reports
                                   (failed, delayed, delivered, relayed, expanded); else null and ""
         notices                   those that report on this journey: journey (its number), action
+        verdicts                  of content filters on the way, as their hosts tell: host, ms, action (pass,
+                                  quarantine, delete), reason, virus, score (or null), rules (name, weight,
+                                  evidence), authentication (an object: result by method)
         mailbox_file              where the message lies, relative to the run directory; "" if nobody looked
         checks                    what else says where the message went: source (received, events,
                                   mailbox), agrees, detail
@@ -69,7 +73,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from captures.conversations import Drop, Endpoint
-from captures.journeys.model import Attempt, Hop, Journey, Journeys, Place
+from captures.journeys.model import Attempt, Hop, Journey, Journeys, Place, Verdict
 from captures.lookups import Lookup, Query
 from captures.smtp import Exchange, Reply
 
@@ -139,12 +143,28 @@ class _Writer:
             "about": found.about,
             "action": found.action,
             "notices": [{"journey": notice.journey, "action": notice.action} for notice in found.notices],
+            "verdicts": [self._verdict(verdict) for verdict in found.verdicts],
             "mailbox_file": found.mailbox_file,
             "checks": [
                 {"source": check.source, "agrees": check.agrees, "detail": check.detail}
                 for check in found.checks
             ],
             "hops": [self._hop(hop) for hop in found.hops],
+        }
+
+    def _verdict(self, verdict: Verdict) -> dict[str, Any]:
+        return {
+            "host": verdict.host,
+            "ms": self._ms(verdict.time_ns),
+            "action": verdict.action,
+            "reason": verdict.reason,
+            "virus": verdict.virus,
+            "score": verdict.score,
+            "rules": [
+                {"name": rule.name, "weight": rule.weight, "evidence": rule.evidence}
+                for rule in verdict.rules
+            ],
+            "authentication": dict(verdict.authentication),
         }
 
     def _ms(self, time_ns: int) -> float:

@@ -41,12 +41,13 @@ greeting that welcomes), `unroutable` (DNS named no server to try), `broken` (th
 ended without a reply).
 """
 
-State = Literal["delivered", "kept", "deferred", "bounced", "refused", "unknown"]
+State = Literal["delivered", "kept", "deferred", "bounced", "quarantined", "deleted", "refused", "unknown"]
 """How a journey ended, as far as the capture goes.
 
 `delivered`: a server of the recipient's own organisation took it and passed it on to nobody. `kept`:
 another server did. `deferred`: the last attempt failed, and may be made again. `bounced`: it failed, and a
-notice went to the sender. `refused`: it failed for good, and no notice was seen. `unknown`: the capture
+notice went to the sender. `quarantined`, `deleted`: a content filter kept it back, as its host tells, for
+no packet shows it. `refused`: it failed for good, and no notice was seen. `unknown`: the capture
 breaks off.
 """
 
@@ -164,6 +165,33 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule of a spam engine that fired: what it adds to the score, and on account of what."""
+
+    name: str
+    weight: float
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a content filter on the way decided, as its host tells (no packet shows it).
+
+    `action` is pass, quarantine or delete; `virus` is empty and `score` None where nothing was found or
+    asked; `authentication` has a line for each method: its name, and its result.
+    """
+
+    host: str
+    time_ns: int
+    action: str
+    reason: str
+    virus: str
+    score: float | None
+    rules: tuple[Rule, ...]
+    authentication: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Journey:
     """One message's way to one recipient, and the `notices` to the sender that report on it.
 
@@ -183,6 +211,7 @@ class Journey:
     action: str = ""
     notices: tuple[Notice, ...] = ()
     checks: tuple[Check, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     mailbox_file: str = ""
 
     @property

@@ -6,17 +6,18 @@ Theory of operation. A hop becomes up to four kinds of step, told by the host th
     x    each lookup, with every server that was asked
     x    the session with the next server, and what was said about this recipient
     B    the sender's server has the message
+    F    what a content filter there makes of it, with every rule that fired
 
 `x` is the hop's own letter. The last step says how it ended: G if that was in the recipient's mailbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from captures.journeys.model import STEPS, End, Hop, Journey, Reached, Step
+from captures.journeys.model import STEPS, End, Hop, Journey, Reached, Step, Verdict
 from captures.journeys.rounds import in_line, worth_telling
 from captures.lookups import Lookup, Query
 
@@ -56,6 +57,8 @@ def steps(journey: Journey, *, run: str = "", thin: bool = False) -> list[Told]:
         if hop is journey.handed_in:
             told.append(_accepted(hop))
     told.append(_end(journey, run))
+    for verdict in journey.verdicts:
+        told.insert(_place(told, verdict), _judged(verdict))
     return told
 
 
@@ -186,6 +189,41 @@ def _accepted(hop: Hop) -> Told:
     return Told(letter="B", time_ns=hop.ended_ns, host=hop.server.host, text=f"has accepted it{known}")
 
 
+def _place(told: Sequence[Told], verdict: Verdict) -> int:
+    """Where a verdict is told: behind what its host did until then, once it had the message."""
+    brought = (number for number, step in enumerate(told) if _reached(step) == verdict.host)
+    at = next(brought, -1) + 1
+    while at < len(told) - 1 and told[at].host == verdict.host and told[at].time_ns <= verdict.time_ns:
+        at += 1
+    return at
+
+
+def _reached(step: Told) -> str:
+    """The host that had the message after a step, if that brought it to one."""
+    hop = step.about
+    return hop.server.host if isinstance(hop, Hop) and hop.accepted and hop.server else ""
+
+
+_ACTIONS = {"pass": "lets it pass", "quarantine": "puts it into quarantine", "delete": "deletes it"}
+
+
+def _judged(verdict: Verdict) -> Told:
+    why = f": {verdict.reason}" if verdict.reason else ""
+    lines = [*verdict.authentication]
+    lines += [
+        (rule.name, f"{rule.weight:+.1f}  {rule.evidence}".rstrip())
+        for rule in sorted(verdict.rules, key=lambda rule: -rule.weight)
+    ]
+    return Told(
+        letter="F",
+        time_ns=verdict.time_ns,
+        host=verdict.host,
+        text=f"{_ACTIONS.get(verdict.action, verdict.action)}{why}",
+        lines=tuple(lines),
+        good=verdict.action == "pass",
+    )
+
+
 def _end(journey: Journey, run: str) -> Told:
     end, last = journey.end, journey.hops[-1]
     letter: Step = "G" if end.state == "delivered" else last.step
@@ -225,6 +263,8 @@ def _ending(end: End, recipient: str, *, filed: bool) -> str:
         "kept": f"keeps it: passed on to nobody for {recipient}",
         "deferred": f"keeps it for {recipient}, to try again",
         "bounced": f"gives up for {recipient}{notice}",
+        "quarantined": f"keeps it from {recipient}, in quarantine{notice or '; the sender is not told'}",
+        "deleted": f"has deleted what was for {recipient}; the sender is not told",
         "refused": f"fails for {recipient}, and no notice is seen",
         "unknown": "the capture breaks off here",
     }[end.state]

@@ -176,9 +176,10 @@ def _when(time_ns: int | None) -> str:
 
 def _sign(state: State) -> tuple[str, str]:
     """A state's sign, and how it is marked: not by colour alone."""
-    return {"delivered": ("✓", "good"), "bounced": ("✕", "bad"), "refused": ("✕", "bad")}.get(
-        state, ("…", "soft")
-    )
+    if state == "delivered":
+        return "✓", "good"
+    failed = state in ("bounced", "quarantined", "deleted", "refused")
+    return ("✕", "bad") if failed else ("…", "soft")
 
 
 def _tls(attempt: Attempt) -> str:

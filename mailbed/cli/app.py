@@ -28,6 +28,7 @@ from mailbed.cli import (
     labs,
     output,
     programs,
+    quarantine,
     queue,
     run,
     send,
@@ -70,6 +71,7 @@ app.command("exec", cls=Verb, epilog=examples(*programs.EXAMPLES), context_setti
 app.add_typer(faults.app, name="fault", epilog=examples(*faults.EXAMPLES))
 app.add_typer(filtering.app, name="filter", epilog=examples(*filtering.EXAMPLES))
 app.add_typer(queue.app, name="queue", epilog=examples(*queue.EXAMPLES))
+app.add_typer(quarantine.app, name="quarantine", epilog=examples(*quarantine.EXAMPLES))
 app.add_typer(cache.app, name="cache", epilog=examples(*cache.EXAMPLES))
 app.add_typer(inbox.app, name="inbox", epilog=examples(*inbox.EXAMPLES))
 app.add_typer(zones.app, name="zone", epilog=examples(*zones.EXAMPLES))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mailbed.lab import Lab
     from mailbed.tracking import Outcome
 
-WORST_FIRST = ("refused", "bounced", "deferred", "pending", "delivered")
+WORST_FIRST = ("refused", "bounced", "deleted", "quarantined", "deferred", "pending", "delivered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Delivery:
 
     @property
     def outcome(self) -> str:
-        """The worst of the recipients' outcomes: `refused`, `bounced`, `deferred`, `pending`, `delivered`."""
+        """The worst of the recipients' outcomes, in the order of WORST_FIRST."""
         if self.reason:
             return "refused"
         return worst([outcome.state for outcome in self.outcomes.values()])

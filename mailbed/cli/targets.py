@@ -44,6 +44,16 @@ def mail_servers(plan: Plan, pattern: str) -> list[str]:
     return found if found == [pattern] else ours
 
 
+def content_filters(plan: Plan, pattern: str) -> list[str]:
+    """Return the hosts with a content filter that a pattern means. Raises: UsageError if it means none."""
+    having = [host.name for host, role in plan.roles() if getattr(role, "content_filter", None)]
+    found = [name for name in hosts(plan, pattern) if name in having]
+    if not found:
+        there = ", ".join(having) or "none"
+        raise UsageError(f"no host {pattern} in {plan.name} has a content filter; those that have: {there}")
+    return found
+
+
 def fault_targets(plan: Plan, kind: str, arguments: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the targets that the arguments of `fault add KIND` mean, patterns filled in.
 

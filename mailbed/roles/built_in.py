@@ -10,6 +10,7 @@ from mailbed.roles import imap, peers
 from mailbed.roles.service import Service, World
 from topologies.plan import (
     ROOT,
+    ContentFilter,
     Domain,
     Host,
     MailClient,
@@ -103,6 +104,8 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
     config["signing"] = [
         {"domain": name, "selector": SELECTOR, "key": f"dkim/{name}.pem"} for name in signing
     ]
+    if role.content_filter:
+        config["content_filter"] = _content_filter(world, host, role, role.content_filter)
     tls = role.submission or role.opportunistic_tls
     if role.submission:
         config["submission_port"] = 587
@@ -151,6 +154,20 @@ def _list(domain: Domain, settings: MailingList) -> dict[str, Any]:
 def _at(domain: Domain, name: str) -> str:
     """The address of a local part of the domain; what is an address stays so."""
     return name if "@" in name or not name else f"{name}@{domain.name}"
+
+
+def _content_filter(world: World, host: Host, role: MailServer, told: ContentFilter) -> dict[str, Any]:
+    """The filter asks the engines that its host has, on the loopback."""
+    engines = {one.kind for one in host.roles}
+    config: dict[str, Any] = {
+        "authserv_id": host.fqdn,
+        "border": [str(one.address.ip) for name in told.border for one in world.addressing.of(name)],
+        "inside": places(world, role.relay_from),
+        "report_interval_s": told.report_interval_s,
+        "trusted_sealers": list(told.trusted_sealers),
+    }
+    lacking = {f"{name}_port": 0 for name in ("virus", "spam") if f"{name}-engine" not in engines}
+    return config | lacking
 
 
 def places(world: World, names: tuple[str, ...]) -> list[str]:

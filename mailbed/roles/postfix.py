@@ -129,6 +129,7 @@ def _lacking(role: MailServer) -> str:
     routes = role.routes
     wanted = {
         "serve submission": role.submission,
+        "filter content": role.content_filter is not None,
         # It strips source routes, and sends straight to the end of them.
         "follow source routes as an open relay": role.open_relay,
         "take up TLS with other servers": role.opportunistic_tls,

@@ -1,8 +1,8 @@
 """The spammer hides where his mail comes from; the packets know.
 
 From `mallory`, in the name of a company's chief executive, a message goes through a chain of open relays to
-bob. It bears forged Received fields, as if it had come from inside that company. What bob reads in the header
-is compared with the way that the packets show.
+frank, whose server has no content filter. It bears forged Received fields, as if it had come from inside that
+company. What frank reads in the header is compared with the way that the packets show.
 
     python -m scripts.experiments.spam_chain                                by way of open-1 and open-2
     python -m scripts.experiments.spam_chain --via open-2 --forged 4
@@ -24,7 +24,7 @@ from mailbed import Lab, journeys
 from mailbed.cli.telling import of_message, tell
 from mailbed.errors import MailbedError, UsageError
 
-CHIEF, BOB, SPAMMER = "ceo@example.com", "bob@example.org", "mallory"
+CHIEF, FRANK, SPAMMER = "ceo@example.com", "frank@lab.example.org", "mallory"
 _INSIDE = ("corp-mta1", "corp-hub", "corp-msa", "alice")
 
 
@@ -52,11 +52,12 @@ def letter(forged: int, *, now: datetime) -> bytes:
     fields = [
         f"Received: from {origin}.example.com ({origin}.example.com [10.1.0.{20 + number}])\r\n"
         f"\tby {taker}.example.com with ESMTPSA id FORGED{number:04}\r\n"
-        f"\tfor <{BOB}>; {format_datetime(now - timedelta(seconds=number + 1))}"
+        f"\tfor <{FRANK}>; {format_datetime(now - timedelta(seconds=number + 1))}"
         for number, (taker, origin) in enumerate(stages)
     ]
     rest = (
-        f"From: The Chief Executive <{CHIEF}>\r\nTo: <{BOB}>\r\nSubject: Urgent: an invoice to pay today\r\n"
+        f"From: The Chief Executive <{CHIEF}>\r\nTo: <{FRANK}>\r\n"
+        f"Subject: Urgent: an invoice to pay today\r\n"
         f"Date: {format_datetime(now)}\r\nMessage-ID: <urgent@example.com>"
     )
     return "\r\n".join([*fields, rest, "", "Pay at once, and tell nobody.", ""]).encode()
@@ -69,8 +70,8 @@ def _hosts(count: int) -> list[str]:
 def account(lab: Lab, via: Sequence[str], *, forged: int = 2, percent: bool = False) -> Account:
     """Send the message through the chain; return what its header says of its way, and what is true."""
     message = letter(forged, now=datetime.now(UTC).replace(microsecond=0))
-    sent = lab.send(message, sender=CHIEF, to=BOB, host=SPAMMER, via=via, percent=percent)
-    outcome = sent.wait()[BOB]
+    sent = lab.send(message, sender=CHIEF, to=FRANK, host=SPAMMER, via=via, percent=percent)
+    outcome = sent.wait()[FRANK]
     (journey,) = of_message(lab.journeys(), sent.host, sent.queue_id)
     header: tuple[str, ...] = ()
     if outcome.file:
@@ -113,7 +114,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="spam_chain",
-        description="A message with forged Received fields goes by open relays to bob.",
+        description="A message with forged Received fields goes by open relays to frank.",
     )
     parser.add_argument(
         "--via", metavar="HOSTS", default="open-1,open-2", help="the relays, in order (open-1,open-2)"

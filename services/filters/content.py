@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.filters.authentication import Authentication, Resolver, authenticate
-from services.filters.engines import CLAMD_PORT, SPAMD_PORT, Scan, Score, scan, score
+from services.filters.engines import CLAMD_PORT, SPAMD_PORT, Scan, Score, printable, scan, score
 from services.filters.header import fields, header_length, values, without_results_of
 from services.filters.origin import Network, Origin, origin
 from services.filters.verdict import Verdict
@@ -148,7 +148,8 @@ def infected(found: Scan) -> Verdict | None:
 def disowned(found: Authentication) -> Verdict | None:
     """Return what the author's domain wants done with a message that is not its own, None if nothing."""
     dmarc = found.dmarc
-    asks = f"DMARC: {dmarc.domain} asks to {dmarc.disposition} what does not prove to be its own"
+    domain = printable(dmarc.domain)
+    asks = f"DMARC: {domain} asks to {dmarc.disposition} what does not prove to be its own"
     match dmarc.disposition:
         case "quarantine":
             return Verdict(action="quarantine", reason=asks)

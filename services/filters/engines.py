@@ -22,6 +22,7 @@ CLAMD_PORT = 3310
 SPAMD_PORT = 783
 
 _CHUNK = 1 << 16
+_LONGEST = 300
 _ANSWER_LIMIT = 1 << 20
 _SCORE = re.compile(rb"Spam:\s*(?:True|False|Yes|No)\s*;\s*(-?[\d.]+)\s*/\s*(-?[\d.]+)", re.IGNORECASE)
 # A row of the report: points, the rule's name, and what it says; lines that continue it are indented.
@@ -75,13 +76,13 @@ def read_scan(answer: bytes) -> Scan:
     """Return what an answer of clamd's says. Raises: EngineUnavailable if it is none."""
     text = answer.rstrip(b"\0\r\n").decode("utf-8", "replace")
     if text.endswith(" FOUND"):
-        return Scan(virus=text.removesuffix(" FOUND").partition(": ")[2] or "unnamed")
+        return Scan(virus=printable(text.removesuffix(" FOUND").partition(": ")[2]) or "unnamed")
     if text.endswith(": OK"):
         return Scan()
     # It will not take the whole of it, the next time neither.
     if "size limit exceeded" in text:
         return Scan(refused=text.removesuffix(" ERROR").removesuffix("."))
-    raise EngineUnavailable("virus engine", f"said: {_printable(text)}" if text else "gave no answer")
+    raise EngineUnavailable("virus engine", f"said: {printable(text)}" if text else "gave no answer")
 
 
 def read_score(answer: bytes) -> Score:
@@ -89,7 +90,7 @@ def read_score(answer: bytes) -> Score:
     header, found, report = answer.partition(b"\r\n\r\n")
     status, _, fields = header.partition(b"\r\n")
     if not re.match(rb"SPAMD/[\d.]+ 0 ", status):
-        said = _printable(status.decode("utf-8", "replace"))
+        said = printable(status.decode("utf-8", "replace"))
         raise EngineUnavailable("spam engine", f"said: {said}" if said else "gave no answer")
     length = re.search(rb"Content-length:\s*(\d+)", fields, re.IGNORECASE)
     verdict = _SCORE.search(fields)
@@ -110,10 +111,10 @@ def read_report(report: str) -> tuple[Fired, ...]:
     for line in table.splitlines()[1:]:
         row = _ROW.fullmatch(line.rstrip())
         if row:
-            rules.append(Fired(name=row[2], weight=float(row[1]), evidence=(row[3] or "").strip()))
+            rules.append(Fired(name=row[2], weight=float(row[1]), evidence=printable((row[3] or "").strip())))
         elif rules and line.startswith("    ") and line.strip():
             last = rules[-1]
-            evidence = f"{last.evidence} {line.strip()}".strip()
+            evidence = printable(f"{last.evidence} {line.strip()}".strip())
             rules[-1] = Fired(name=last.name, weight=last.weight, evidence=evidence)
     return tuple(rules)
 
@@ -162,5 +163,6 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     return answer
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)[:200]
+def printable(text: str) -> str:
+    """Return a line of others as it can be shown: without control characters, not too long."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST]

@@ -23,6 +23,7 @@ from typing import Any
 
 from services.durable import make_directory, sync_directory, write_file
 
+_SHOWN = 256 * 1024
 _ID = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -94,6 +95,11 @@ class Quarantine:
         write_file(temporary, data)
         os.rename(temporary, path)
         sync_directory(self._directory)
+
+
+def shown(content: bytes) -> str:
+    """Return a message as people read it, of a long one the beginning."""
+    return content[:_SHOWN].decode("utf-8", "replace").replace("\r\n", "\n")
 
 
 def _kept(values: dict[str, Any]) -> Kept:

@@ -14,14 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from services.filters.quarantine import Kept, Quarantine
+from services.filters.quarantine import Kept, Quarantine, shown
 from services.notices import Handler, Notices
 from services.smtp.address import parse_address
 from services.smtp.envelope import Envelope
 from services.smtp.queue import Queue
 from services.smtp.trace import date_text
-
-_SHOWN = 256 * 1024
 
 
 class Custody:
@@ -68,6 +66,7 @@ class Custody:
             chosen = self._chosen(params)
             for kept in chosen:
                 await asyncio.to_thread(self._quarantine.remove, kept.id)
+                self._notices.event("quarantine-deleted", quarantine_id=kept.id)
             return {"messages": [asdict(kept) for kept in chosen]}
 
     async def _release(self, kept: Kept) -> dict[str, object]:
@@ -85,7 +84,7 @@ class Custody:
         message = await self._queue.commit(envelope, compose, filtered=True)
         await asyncio.to_thread(self._quarantine.remove, kept.id)
         self._notices.event(
-            "released", id=message.id, quarantine_id=kept.id, recipients=list(kept.recipients)
+            "quarantine-released", id=message.id, quarantine_id=kept.id, recipients=list(kept.recipients)
         )
         return {**asdict(kept), "queue_id": message.id}
 
@@ -95,17 +94,12 @@ class Custody:
 
 
 def mark(kept: Kept, *, by: str, queue_id: str, now: float) -> bytes:
-    """Return the fields on top of a released message: who let it out, and what it was kept for.
+    """Return the field on top of a released message: who released it as what, when, and why it was kept.
 
-    The Received field names the new queue id, so that the message can be followed.
+    It is no Received field: the message has not been with another server.
     """
-    reason = "".join(char if char.isprintable() else "?" for char in kept.reason)
-    return (
-        f"X-Quarantine-Released: by {by}; it was kept because {reason}\r\n"
-        f"Received: by {by} (released from quarantine) id {queue_id};\r\n\t{date_text(now)}\r\n"
-    ).encode("utf-8", "replace")
-
-
-def shown(content: bytes) -> str:
-    """Return a message as people read it, of a long one the beginning."""
-    return content[:_SHOWN].decode("utf-8", "replace").replace("\r\n", "\n")
+    lines = [
+        f"X-Quarantine-Released: by {by} id {queue_id}; {date_text(now)};",
+        f"\tkept since {kept.reason}",
+    ]
+    return "".join(f"{line}\r\n" for line in lines).encode("utf-8", "replace")

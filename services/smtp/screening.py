@@ -27,6 +27,7 @@ from services.filters.content import ContentFilter, Judgement, told
 from services.filters.engines import EngineUnavailable
 from services.filters.quarantine import Kept, Quarantine
 from services.notices import Notices
+from services.smtp.address import printable
 from services.smtp.dsn import Entry
 from services.smtp.errors import SpoolUnavailable
 from services.smtp.message import Progress, QueuedMessage, Recipient
@@ -162,7 +163,7 @@ def _record(message: QueuedMessage, judged: Judgement, *, told: bool, now: float
         time=now,
         sender=message.sender,
         recipients=tuple(one.address for one in message.recipients),
-        subject=field(judged.content, "Subject") or "",
+        subject=printable(field(judged.content, "Subject") or ""),
         size=len(judged.content),
         reason=judged.verdict.reason,
         virus=judged.verdict.virus,

@@ -70,10 +70,15 @@ def test_alice_is_alice(shared_lab: Lab) -> None:
 
 
 def test_mallory_is_not_alice(shared_lab: Lab) -> None:
-    """A letter in her name from somebody else's server is to be rejected, as her company wishes."""
-    found = judged(shared_lab, delivered(shared_lab, MALLORY, ALICE))
-    assert (found["spf"], found["dkim"]) == ("none", [])
-    assert found["dmarc"] == ["fail", "reject"]
+    """A letter in her name from somebody else's server does not arrive, as her company wishes."""
+    sent = shared_lab.send(LETTER.format(author=ALICE), sender=MALLORY, to=BOB)
+    outcome = sent.wait(60)[BOB]
+    assert (outcome.state, outcome.host) == ("deleted", "rcpt-filt"), outcome
+    events = map(json.loads, (shared_lab.run / "events.jsonl").read_text(encoding="utf-8").splitlines())
+    (verdict,) = [event for event in events if event["kind"] == "filtered" and event["action"] == "delete"]
+    found = verdict["authentication"]
+    assert (found["spf"]["result"], found["dkim"]) == ("none", [])
+    assert found["dmarc"] == {"result": "fail", "domain": "example.com", "policy": "reject"}
 
 
 def test_a_notice_is_its_server_s(shared_lab: Lab) -> None:

@@ -32,8 +32,16 @@ FRIENDS = [f"friend{number}@example.org" for number in range(CROWD)]
 SERVERS = 8
 """How many mail servers a message from the company to the recipient passes."""
 
-ADDED = {"dkim-signature", "return-path", "received", "date", "message-id"}
-"""Fields that servers may put on top: trace, and what a submission lacked (RFC 5321 §4.4, RFC 6409 §8)."""
+ADDED = {
+    "authentication-results",
+    "date",
+    "dkim-signature",
+    "message-id",
+    "received",
+    "return-path",
+    "x-spam-status",
+}
+"""Fields that servers may put on top: trace, verdicts, what a submission lacked (RFC 5321 §4.4, 6409 §8)."""
 
 
 def plan() -> Plan:

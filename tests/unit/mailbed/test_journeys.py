@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from captures.journeys import Journey
+from captures.journeys import Journey, Journeys, document
 from captures.journeys.reading import journeys
+from captures.journeys.steps import steps
 from mailbed.errors import LabError
 from mailbed.journeys import checked, read, read_capture
 from mailbed.tracking import Tracker
+from mailbed.verdicts import Verdicts
 from tests.unit.captures.mail import BOB, HOSTS, Wire, message
 
 FILE = "example.org/bob/new/1.Q2.rcpt-mx1"
@@ -71,6 +74,8 @@ def test_events_of_another_way(journey: Journey, tmp_path: Path) -> None:
         ({"kind": "bounced", "reply": "550 5.1.1 gone"}, "bounced"),
         ({"kind": "bounced", "reply": "550 5.1.1 gone", "bounce_id": None}, "refused"),
         ({"kind": "deferred", "reply": "451 4.3.1 full"}, "deferred"),
+        ({"kind": "quarantined", "reason": "it holds Eicar", "notice_id": "N1"}, "quarantined"),
+        ({"kind": "deleted", "reason": "spam score 15, 5 required"}, "deleted"),
     ],
 )
 def test_what_no_packet_shows(
@@ -98,6 +103,51 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "text.pcapng").write_bytes(b"hello")
     with pytest.raises(LabError, match=r"text\.pcapng"):
         read_capture(tmp_path / "text.pcapng")
+
+
+def test_what_a_filter_made_of_it(journey: Journey) -> None:
+    """A verdict is told by the host that the message was with, behind its coming there."""
+    verdicts = Verdicts()
+    rule = {"name": "GTUBE", "weight": 1000, "evidence": "BODY: test"}
+    told: dict[str, object] = {
+        "spf": {"result": "pass", "domain": "example.com"},
+        "dkim": [],
+        "dmarc": {"result": "fail", "domain": "example.com", "policy": "reject"},
+        "arc": "none",
+    }
+    event = {"kind": "filtered", "time": 9e9, "action": "delete", "reason": "spam score 1000", "score": 1000}
+    host, queue_id = (
+        journey.hops[-1].server.host if journey.hops[-1].server else "",
+        journey.hops[-1].queue_id,
+    )
+    verdicts.learn({**event, "host": host, "id": queue_id, "rules": [rule], "authentication": told})
+    verdicts.learn({**event, "host": "elsewhere", "id": queue_id})
+    found = verdicts.added(journey)
+    (verdict,) = found.verdicts
+    assert (verdict.host, verdict.action, verdict.score) == (host, "delete", 1000)
+    (step,) = [step for step in steps(found) if step.text == "deletes it: spam score 1000"]
+    assert steps(found)[-2] == step
+    assert step.lines == (
+        ("spf", "pass example.com"),
+        ("dkim", "none"),
+        ("dmarc", "fail example.com (policy reject)"),
+        ("arc", "none"),
+        ("GTUBE", "+1000.0  BODY: test"),
+    )
+    (written,) = document(Journeys(**values(found)))["journeys"][0]["verdicts"]
+    assert written["rules"] == [rule]
+    assert written["authentication"]["dmarc"] == "fail example.com (policy reject)"
+
+
+def values(journey: Journey) -> dict[str, Any]:
+    return {
+        "journeys": (journey,),
+        "packets": 1,
+        "dropped": 0,
+        "cut": False,
+        "first_ns": 0,
+        "last_ns": 1,
+    }
 
 
 def test_events_that_lag(journey: Journey, tmp_path: Path) -> None:

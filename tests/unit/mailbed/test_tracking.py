@@ -204,3 +204,25 @@ def test_aliases_that_go_round_in_a_circle() -> None:
     there = relayed("corp-mta A1 x@example.org", "198.18.2.10", "B2")
     back = relayed("rcpt-mx B2 x@example.org", "10.1.0.2", "C3")
     assert outcome(accepted("corp-mta A1", bob=["x@example.org"]), there, back).state == "pending"
+
+
+def test_what_a_filter_keeps_back() -> None:
+    """A filter settles it with its reason; what is released goes on under another id of the same host."""
+    there = relayed("corp-mta A1 bob@example.org", "198.18.2.10", "B1")
+    kept = event("rcpt-mx quarantined B1 bob@example.org", reason="it holds Eicar", notice_id=None)
+    found = outcome(there, kept)
+    assert (found.state, found.host, found.reply) == ("quarantined", "rcpt-mx", "it holds Eicar")
+    assert found.settled
+    assert not found.told
+    released = {
+        "time": 2.0,
+        "host": "rcpt-mx",
+        "kind": "quarantine-released",
+        "id": "B2",
+        "quarantine_id": "B1",
+        "recipients": ["bob@example.org"],
+    }
+    assert outcome(there, kept, released).state == "pending"
+    delivered = event("rcpt-mx delivered B2 bob@example.org", file="x")
+    assert outcome(there, kept, released, delivered).state == "delivered"
+    assert outcome(event("corp-mta deleted A1 bob@example.org", reason="spam")).state == "deleted"
