@@ -249,7 +249,7 @@ def _hosting(router: str) -> Part:
 
 def _lists() -> tuple[MailingList, ...]:
     """Three lists of the same people: one as most are, and one with each remedy for what that breaks."""
-    members = ("alice@example.com", "bob@example.org", "frank@lab.example.org")
+    members = ("alice@example.com", "carol@example.com", "bob@example.org", "frank@lab.example.org")
     return (
         MailingList(local="friends", members=members),
         MailingList(local="choir", members=members, rewrite_from=True),
