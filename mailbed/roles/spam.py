@@ -18,7 +18,7 @@ from topologies.plan import Host, MailServer, SpamEngine
 DATABASE = "spam/taught.sqlite3"
 """Where our engine keeps what it was taught, below the host's directory."""
 
-_PLUGINS = (
+PLUGINS = (
     *(
         "Check",
         "HTMLEval",
@@ -82,7 +82,7 @@ def spamassassin(world: World, host: Host, role: SpamEngine) -> Service:
     text = _LOCAL_CF.format(
         required=role.required, trusted=" ".join(_trusted(world, host)), directory=directory
     )
-    plugins = "".join(f"loadplugin Mail::SpamAssassin::Plugin::{name}\n" for name in _PLUGINS)
+    plugins = "".join(f"loadplugin Mail::SpamAssassin::Plugin::{name}\n" for name in PLUGINS)
     spamd = [
         *("spamd", "--nouser-config", "--local", "--allow-tell", "--listen=127.0.0.1", "--port=783"),
         # The packaged rules, even where the machine has fetched newer ones.

@@ -1,4 +1,4 @@
-"""How fast our filter engines judge, beside other people's on the same core: ClamAV's clamd.
+"""How fast our filter engines judge, beside other people's on the same core: clamd and spamd.
 
 Each engine is asked over loopback in its own protocol, from another core; both look at the same messages, of
 which nothing is bad. Runs alternate, so that whatever else the machine does meets both; medians are compared.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import virusengines
+from scripts.benchmarks import spamengines, virusengines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class Part:
 
 PARTS = {
     "virus": Part(measure=virusengines.measure, lines=virusengines.lines, met=virusengines.met),
+    "spam": Part(measure=spamengines.measure, lines=spamengines.lines, met=spamengines.met),
 }
 
 

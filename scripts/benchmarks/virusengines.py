@@ -137,7 +137,7 @@ def _both(directory: Path, signatures: str, core: int) -> Iterator[dict[str, int
     own = directory / "signatures"
     own.mkdir()
     (own / "bench.ndb").write_text(signatures, encoding="ascii")
-    ports = {"mailbed": _free_port(), "clamd": _free_port()}
+    ports = {"mailbed": free_port(), "clamd": free_port()}
     ours = directory / "engine.toml"
     ours.write_text(f'port = {ports["mailbed"]}\nsignatures = "signatures"\n', encoding="ascii")
     theirs = directory / "clamd.conf"
@@ -152,12 +152,13 @@ def _both(directory: Path, signatures: str, core: int) -> Iterator[dict[str, int
     }
     with contextlib.ExitStack() as stack:
         for name, command in commands.items():
-            stack.enter_context(_running(name, command, ports[name], core, directory))
+            stack.enter_context(running(name, command, ports[name], core, directory))
         yield ports
 
 
 @contextlib.contextmanager
-def _running(name: str, command: list[str], port: int, core: int, directory: Path) -> Iterator[None]:
+def running(name: str, command: list[str], port: int, core: int, directory: Path) -> Iterator[None]:
+    """Within it a command serves the port, on that core; its log lies in the directory."""
     log = directory / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -189,6 +190,7 @@ def _accepts(port: int) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that is free on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
