@@ -148,17 +148,22 @@ def checked(journey: Journey, tracker: Tracker, run: Path) -> Journey:
         return dataclasses.replace(journey, checks=tuple(checks))
     if outcome.state != "delivered":
         return dataclasses.replace(journey, end=_end(journey, outcome), checks=tuple(checks))
+    filed_ns = max(round(outcome.time * 1e9), journey.end.time_ns)
+    end = dataclasses.replace(journey.end, state="delivered", time_ns=filed_ns)
+    file = _filed(run, outcome)
+    if file is not None:
+        checks.append(_mailbox_check(journey, run / file))
+    mailbox_file = "" if file is None else str(file)
+    return dataclasses.replace(journey, end=end, mailbox_file=mailbox_file, checks=tuple(checks))
+
+
+def _filed(run: Path, outcome: Outcome) -> Path | None:
+    """Where the message lies below the run directory; None if its server does not tell, as Postfix."""
+    if not outcome.file:
+        return None
     delivered = run / "hosts" / outcome.host / "mail" / outcome.file
     # A mail program moves what it has read from new/ to cur/.
-    file = (maildir.find(delivered) or delivered).relative_to(run)
-    checks.append(_mailbox_check(journey, run / file))
-    filed_ns = max(round(outcome.time * 1e9), journey.end.time_ns)
-    return dataclasses.replace(
-        journey,
-        end=dataclasses.replace(journey.end, state="delivered", time_ns=filed_ns),
-        mailbox_file=str(file),
-        checks=tuple(checks),
-    )
+    return (maildir.find(delivered) or delivered).relative_to(run)
 
 
 def _end(journey: Journey, outcome: Outcome) -> End:

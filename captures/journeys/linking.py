@@ -59,6 +59,12 @@ class Transfer:
         return self.session.connection.opened_ns
 
     @property
+    def had_ns(self) -> int:
+        """When the server had the whole message, which it may pass on before it says that it took it."""
+        content = self.transaction.content_ns if self.transaction else None
+        return self.ended_ns if content is None else content
+
+    @property
     def accepted(self) -> bool:
         """The server took the message for at least one recipient."""
         return self.transaction is not None and positive(self.transaction.reply)

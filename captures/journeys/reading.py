@@ -157,7 +157,7 @@ class _Book:
     ) -> list[Lookup]:
         """What was asked for this hop: since the message was there, or since the hop before was tried."""
         host, address, until = transfer.client.host, transfer.server.address, transfer.began_ns
-        since = custody.ended_ns if custody else until - LOOKED_UP_WITHIN_NS
+        since = custody.had_ns if custody else until - LOOKED_UP_WITHIN_NS
         if before and before[-1].client.host == host and before[-1].attempt:
             since = max(since, before[-1].attempt.opened_ns)
         own = self._questions.leading_to(host, address, since, until)
@@ -174,7 +174,7 @@ class _Book:
             for sent in custody.onward
             if not sent.concerns(recipient)
             for lookup in self._questions.leading_to(
-                sent.client.host, sent.server.address, custody.ended_ns, sent.began_ns
+                sent.client.host, sent.server.address, custody.had_ns, sent.began_ns
             )
         }
 
@@ -193,15 +193,15 @@ class _Book:
             reached="unroutable",
             began_ns=asked[0].query.time_ns,
             ended_ns=ended,
-            waited_ns=asked[0].query.time_ns - custody.ended_ns,
+            waited_ns=max(0, asked[0].query.time_ns - custody.ended_ns),
             lookups=tuple(asked),
         )
 
     def _in_vain(self, custody: Transfer, place: str) -> list[Lookup]:
         """The lookups for a message to that domain, if they led nowhere."""
-        host, since = custody.server.host, custody.ended_ns
+        host, since = custody.server.host, custody.had_ns
         until = self._presence.alone_until(custody)
-        if self._presence.alone(custody, since) and (
+        if self._presence.alone(custody, custody.ended_ns) and (
             asked := self._questions.in_vain(host, since, until, domain=place)
         ):
             return asked

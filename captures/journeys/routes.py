@@ -51,7 +51,7 @@ class Routes:
 
     def of_message(self, custody: Transfer, recipient: str) -> frozenset[str]:
         """Return the routes that the server of `custody` may choose for a recipient; none: it stays there."""
-        host, since, place = custody.server.host, custody.ended_ns, domain(recipient)
+        host, since, place = custody.server.host, custody.had_ns, domain(recipient)
         known = set(self._by_domain.get((host, place), ()))
         if self._questions.exchangers_of(host, place, since, math.inf):
             known.add(place)

@@ -22,8 +22,8 @@ _MASTER_PROGRAM = "/usr/lib/postfix/sbin/master"
 _MAIN = """\
 compatibility_level = 3.6
 queue_directory = {directory}/queue
-# Its user opens it by its whole path, which may lead through directories that are closed to others.
-data_directory = /run/postfix-{name}
+# What users other than root open by its whole path lies here: the run directory may be closed to them.
+data_directory = {open}/data
 mail_owner = postfix
 setgid_group = postdrop
 # It becomes events.
@@ -38,8 +38,8 @@ transport_maps = texthash:{directory}/postfix/transport
 inet_protocols = ipv4
 alias_maps =
 virtual_mailbox_domains = {held}
-virtual_mailbox_base = {directory}/mail
-virtual_mailbox_maps = texthash:{directory}/postfix/mailboxes
+virtual_mailbox_base = {open}/mail
+virtual_mailbox_maps = texthash:{open}/postfix/mailboxes
 virtual_alias_maps = texthash:{directory}/postfix/aliases
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
@@ -140,17 +140,30 @@ def _lacking(role: MailServer) -> str:
 
 
 def _with_directories(host: Host, domains: Sequence[str]) -> str:
-    data = f"/run/postfix-{host.name}"
+    """What a shell does first: it looks for what is needed, makes directories, and becomes its arguments."""
+    shared = _open(host)
     # virtual(8) makes a Maildir, but not the domain's directory above it.
     wanted = " ".join(
-        [data, "mail", *(f"mail/{name}" for name in domains), *(f"queue/{part}" for part in _QUEUE.split())]
+        [
+            *(f"{shared}/{part}" for part in ("data", "mail", "postfix")),
+            *("mail", *(f"mail/{name}" for name in domains)),
+            *(f"queue/{part}" for part in _QUEUE.split()),
+        ]
     )
     owned = " ".join(f"queue/{part}" for part in _QUEUE.split() if part != "pid")
     return (
         f"[ -x {_MASTER_PROGRAM} ] || {{ echo '{_MISSING}'; exit 1; }}; "
-        f"mkdir -p {wanted}; chown postfix {data} {owned} 2>/dev/null || {{ echo '{_USERS}'; exit 1; }}; "
-        'chown -R 65534:65534 mail; exec "$@"'
+        f"mkdir -p {wanted}; "
+        f"chown postfix {shared}/data {owned} 2>/dev/null || {{ echo '{_USERS}'; exit 1; }}; "
+        "chown -R 65534:65534 mail; chmod a+rX postfix postfix/*; "
+        # In the host's own mount namespace, so nobody else sees it.
+        f'for part in mail postfix; do mount --bind $part {shared}/$part || exit 1; done; exec "$@"'
     )
+
+
+def _open(host: Host) -> str:
+    """Where Postfix's own user finds what is in directories that may be closed to others."""
+    return f"/run/postfix-{host.name}"
 
 
 def _command(configuration: str) -> list[str]:
@@ -168,7 +181,7 @@ def _main(world: World, host: Host, role: MailServer) -> str:
 
     return _MAIN.format(
         directory=world.directory(host.name),
-        name=host.name,
+        open=_open(host),
         fqdn=host.fqdn,
         networks=", ".join(networks),
         domains=", ".join(name for name in taken if name not in role.mailboxes),

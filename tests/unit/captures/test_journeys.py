@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -85,6 +86,21 @@ def test_lookups_belong_to_the_hop_that_followed() -> None:
         [("example.org", "MX"), ("rcpt-mx1.example.org", "A")],
     ]
     assert journey.hops[1].began_ns == wire.lookups[1].query.time_ns
+
+
+def test_a_server_that_asks_before_it_says_ok() -> None:
+    """What a server asks once it has the message belongs to the next hop: Postfix does not wait for 250."""
+    wire = Wire()
+    submitted(wire)
+    wire.finds("corp-msa", "example.org", "rcpt-mx1")
+    had = wire.sessions[0].transactions[0].content_ns
+    assert had is not None
+    first = wire.lookups[0]
+    wire.lookups[0] = replace(first, query=replace(first.query, time_ns=had))
+    wire.sends("corp-msa", "rcpt-mx1", content=message(("corp-msa", "Q1")), queued="Q2")
+    (journey,) = read(wire)
+    assert [lookup.query.type for lookup in journey.hops[1].lookups] == ["MX", "A"]
+    assert journey.hops[1].waited_ns == 0
 
 
 def test_lookups_of_two_messages_at_once() -> None:

@@ -58,6 +58,13 @@ def test_agreement(journey: Journey, tmp_path: Path) -> None:
     assert (found.end.state, found.end.time_ns) == ("delivered", 2_000_000_000)
 
 
+def test_a_server_that_names_no_file(journey: Journey, tmp_path: Path) -> None:
+    """A delivery that tells no file, as Postfix's, is one all the same; there is no mailbox to look into."""
+    found = checked(journey, tracker({"kind": "delivered", "file": ""}), tmp_path)
+    assert [(check.source, check.agrees) for check in found.checks] == [("received", True), ("events", True)]
+    assert (found.end.state, found.mailbox_file) == ("delivered", "")
+
+
 def test_events_of_another_way(journey: Journey, tmp_path: Path) -> None:
     """Events that name another host than the packets disagree; the packets' word stays."""
     found = checked(journey, tracker({"kind": "delivered", "file": FILE}, to="rcpt-mx2"), tmp_path)
