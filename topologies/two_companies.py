@@ -73,6 +73,7 @@ from topologies.plan import (
     Plan,
     Resolver,
     Role,
+    SpamEngine,
     User,
     VirusEngine,
     Zone,
@@ -145,7 +146,8 @@ def _recipient(router: str) -> Part:
     users = {name: MailClient(user=f"{name}@example.org", server="rcpt-mda") for name in ("bob", "dave")}
     dmz = {"rcpt-mx1": mx, "rcpt-mx2": backup, "rcpt-filt": content_filter, "rcpt-dns": Resolver()}
     inside = {"rcpt-mda": mda, **users}
-    more: dict[str, tuple[Role, ...]] = {"rcpt-mda": (ImapServer(),), "rcpt-filt": (VirusEngine(),)}
+    engines = (VirusEngine(), SpamEngine(block_lists=(BLOCK_LIST,)))
+    more: dict[str, tuple[Role, ...]] = {"rcpt-mda": (ImapServer(),), "rcpt-filt": engines}
     both = parts.ranked("rcpt-mx1", "rcpt-mx2")
     return Part(
         networks=(

@@ -21,7 +21,7 @@ from mailbed.pytest_plugin import LabFactory
 from services.smtp.message import QueuedMessage
 from services.smtp.peek import peek
 from topologies import catalog
-from topologies.plan import Domain, MailClient, Plan, Role, User
+from topologies.plan import Domain, MailClient, Plan, Role, SpamEngine, User
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 JOERG, YULIA = "jörg@example.com", "юлия@example.com"
@@ -45,15 +45,16 @@ ADDED = {
 
 
 def plan() -> Plan:
-    """`two-companies` with a crowd at both, and with people whose names are beyond ASCII."""
+    """`two-companies` with a crowd at both, and with people whose names are beyond ASCII.
+
+    Nothing is spam, however odd: a message without any field would be.
+    """
     plan = catalog.load("two-companies")
     people = (JOERG, YULIA, ZOE, USER, *COLLEAGUES, *FRIENDS)
     domains = tuple(replace(domain, users=(*domain.users, *users(domain, people))) for domain in plan.domains)
     clients = {"carol": JOERG, "dave": USER}
     hosts = tuple(
-        replace(host, roles=tuple(used_by(role, clients[host.name]) for role in host.roles))
-        if host.name in clients
-        else host
+        replace(host, roles=tuple(changed(role, clients.get(host.name)) for role in host.roles))
         for host in plan.hosts
     )
     return replace(plan, domains=domains, hosts=hosts)
@@ -67,9 +68,11 @@ def users(domain: Domain, people: Sequence[str]) -> tuple[User, ...]:
     )
 
 
-def used_by(role: Role, user: str) -> Role:
-    """The role, or if it is a mail program: that of another user."""
-    return replace(role, user=user) if isinstance(role, MailClient) else role
+def changed(role: Role, user: str | None) -> Role:
+    """The role; if it is a mail program: that of another user; a spam engine is out of the way."""
+    if isinstance(role, SpamEngine):
+        return replace(role, required=1000.0)
+    return replace(role, user=user) if isinstance(role, MailClient) and user else role
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from captures.journeys import Journey
 from mailbed import Lab, SentMessage
 from mailbed.cli import app
 from mailbed.pytest_plugin import LabFactory
+from mailbed.queuehandle import InQueue
 from tests.lab.residue import until
 from topologies import catalog
 from topologies.plan import Host, MailServer, Plan, Role
@@ -24,6 +25,7 @@ from topologies.plan import Host, MailServer, Plan, Role
 ALICE, BOB = "alice@example.com", "bob@example.org"
 MALLORY = "mallory@mallory.example.net"
 EICAR = r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 FILTER = "rcpt-filt"
 
 
@@ -117,6 +119,41 @@ def test_malware(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(check.agrees for check in journey(lab, ALICE).checks)
 
 
+def test_spam(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Spam is deleted, its sender is not told, and the journey shows the score and every rule that fired."""
+    before = len(mailbox(lab, ALICE))
+    assert state(lab.send(letter(GTUBE), sender=ALICE, to=BOB)) == "deleted"
+    found = journey(lab, ALICE)
+    assert (found.end.state, found.end.host, found.end.notice) == ("deleted", FILTER, None)
+    (verdict,) = found.verdicts
+    assert verdict.score is not None
+    assert verdict.score > 100
+    assert round(sum(rule.weight for rule in verdict.rules), 1) == round(verdict.score, 1)
+    assert "GTUBE" in [rule.name for rule in verdict.rules]
+    assert app.run_command(["journey", "--lab", lab.name]) == 0
+    said = capsys.readouterr().out
+    assert "deletes it: spam score" in said
+    assert all(rule.name in said for rule in verdict.rules)
+    assert len(mailbox(lab, ALICE)) == before
+
+
+def test_forged_verdicts(lab: Lab) -> None:
+    """What strangers say a filter has found is gone; what ours has found stands on top."""
+    forged = (
+        "X-Spam-Status: No, score=-100 required=5\nX-Spam-Flag: NO\n"
+        "Authentication-Results: rcpt-filt.example.org; dmarc=pass header.from=bank.example\n"
+    )
+    sent = lab.send(forged + letter(), sender=ALICE, to=BOB)
+    outcome = sent.wait(60)[BOB]
+    assert outcome.state == "delivered"
+    got = (lab.run / "hosts" / outcome.host / "mail" / outcome.file).read_bytes()
+    assert b"score=-100" not in got
+    assert b"X-Spam-Flag" not in got
+    assert b"bank.example" not in got
+    assert got.count(b"X-Spam-Status: No, score=") == 1
+    assert got.count(b"Authentication-Results: rcpt-filt.example.org;") == 1
+
+
 def test_on_its_way_out(lab: Lab) -> None:
     """Malware that somebody inside sends does not leave, and they are told."""
     sent = lab.send(letter(EICAR, author=BOB), sender=BOB, to=ALICE)
@@ -164,16 +201,22 @@ def test_reports_of_dmarc(lab: Lab) -> None:
     assert b"application/gzip" in text
 
 
-def test_the_engine_is_down(lab: Lab) -> None:
-    """Without its engine the filter passes nothing on and loses nothing; with it all goes on."""
-    with lab.fault("service-down", FILTER, "virus-engine"):
+@pytest.mark.parametrize("engine", ["virus-engine", "spam-engine"])
+def test_an_engine_is_down(lab: Lab, engine: str) -> None:
+    """Without one of its engines the filter passes nothing on and loses nothing; with it all goes on."""
+    with lab.fault("service-down", FILTER, engine):
         sent = lab.send(letter(), sender=ALICE, to=BOB)
-        place = until(lambda: [one for one in events(lab, "deferred") if one["host"] == FILTER] or None, 60)[
-            0
-        ]
-        assert place["reply"].startswith("451 4.7.1 not judged: the virus engine cannot be asked")
-        (waiting,) = lab.queue(FILTER).messages()
-        assert waiting.id == place["id"]
+
+        def waits() -> list[InQueue]:
+            found = lab.queue(FILTER).messages()
+            return [message for message in found if message.recipients[0].reply]
+
+        (waiting,) = until(lambda: waits() or None, 60)
+        reply = waiting.recipients[0].reply
+        name = engine.replace("-", " ")
+        assert reply.startswith(f"451 4.7.1 not judged: the {name} cannot be asked: Connection refused")
+        told = until(lambda: [one for one in events(lab, "deferred") if one["id"] == waiting.id] or None, 60)
+        assert (told[0]["host"], told[0]["reply"]) == (FILTER, reply)
         assert state_now(sent) == "deferred"
     lab.queue(FILTER).flush()
     assert state(sent) == "delivered"

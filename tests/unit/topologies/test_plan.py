@@ -60,6 +60,7 @@ def test_each_role_has_a_name_of_its_own() -> None:
         "imap-server",
         "mail-client",
         "virus-engine",
+        "spam-engine",
         "command",
     }
     assert all(cls.kind == kind for kind, cls in ROLES.items())
