@@ -24,16 +24,19 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
-from services.filters.authentication import Authentication, Resolver, authenticate
+from services.filters.authentication import Authentication, LookupFailed, Resolver, authenticate
 from services.filters.engines import CLAMD_PORT, SPAMD_PORT, Scan, Score, printable, scan, score
 from services.filters.header import fields, header_length, values, without_results_of
-from services.filters.origin import Network, Origin, origin
+from services.filters.origin import Network, Origin, origin, with_reverse_name
 from services.filters.verdict import Verdict
 
 _SCORED = 512 * 1024  # what spamc sends at most; above that rules take minutes
 _AT_ONCE = 8  # questions to each engine
 _SPAM_FIELD = re.compile(rb"X-Spam-[!-9;-~]+[ \t]*:", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_NAMES_TRIED = 3
 _CRLF = "\r\n"
 
 
@@ -101,7 +104,7 @@ class ContentFilter:
         marked = crlf(found.header()) + clean
         if verdict:
             return self._settled(where, marked, verdict, found, sender=sender)
-        scored = await self._score(marked, sender)
+        scored = await self._score(marked, sender, where)
         if scored is None:
             return self._settled(where, marked, Verdict(action="pass"), found, sender=sender)
         verdict = weighed(scored)
@@ -112,14 +115,26 @@ class ContentFilter:
             return Scan()
         return await scan(message, port=self._settings.virus_port, timeout_s=self._settings.engine_timeout_s)
 
-    async def _score(self, message: bytes, sender: str) -> Score | None:
-        """The spam engine is given what the envelope says in a header field, as an MDA would write it."""
+    async def _score(self, message: bytes, sender: str, where: Origin) -> Score | None:
+        """The spam engine reads in header fields what the envelope says, and what the client is called."""
         if not self._settings.spam_port:
             return None
-        asked = crlf(f"Return-Path: <{sender}>") + message
+        name = await self._name(where.client)
+        named = with_reverse_name(message, where.client, name) if name else message
+        asked = crlf(f"Return-Path: <{sender}>") + named
         return await score(
             asked[:_SCORED], port=self._settings.spam_port, timeout_s=self._settings.engine_timeout_s
         )
+
+    async def _name(self, client: str) -> str:
+        """The client's name in DNS, if that leads back to it (RFC 8601 §2.7.3, iprev); else nothing."""
+        try:
+            for name in (await self._resolver.ptr(ip_address(client).reverse_pointer))[:_NAMES_TRIED]:
+                if _HOST_NAME.fullmatch(name) and client in await self._resolver.a(name):
+                    return name.rstrip(".")
+        except LookupFailed:
+            pass  # No name is known.
+        return ""
 
     def _settled(
         self,

@@ -17,7 +17,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from services.filters.header import values
+from services.filters.header import header_length, values
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -50,6 +50,17 @@ def origin(message: bytes, *, border: Collection[str], inside: Sequence[Network]
         if not ours:
             break
     return last or Origin(client="127.0.0.1", helo="localhost", inside=True)
+
+
+def with_reverse_name(message: bytes, client: str, name: str) -> bytes:
+    """Return the message as if the server that took it from `client` had noted the client's name in DNS.
+
+    Spam engines read it there, as Postfix writes it: `from HELO (NAME [ADDRESS])`.
+    """
+    noted = re.compile(rb"\((\[(?:IPv6:)?" + re.escape(client.encode()) + rb"\]\))", re.IGNORECASE)
+    length = header_length(message)
+    # The first is in a field of our own servers: nobody else's stand above it.
+    return noted.sub(rb"(" + name.encode() + rb" \1", message[:length], count=1) + message[length:]
 
 
 def _is_inside(client: str, inside: Sequence[Network]) -> bool:

@@ -28,6 +28,9 @@ HEADER = b"From: Alice <alice@example.com>\r\nSubject: hello\r\n"
 SENDER = "alice@example.com"
 
 DNS: Table = {
+    ("1.1.18.198.in-addr.arpa", "PTR"): ["out.example.com."],
+    ("2.1.18.198.in-addr.arpa", "PTR"): ["out.example.com."],
+    ("out.example.com", "A"): ["198.18.1.1"],
     ("example.com", "TXT"): ["v=spf1 ip4:198.18.1.1 -all"],
     ("_dmarc.example.com", "TXT"): ["v=DMARC1; p=none"],
     ("strict.example.net", "TXT"): ["v=spf1 ip4:198.18.9.9 -all"],
@@ -115,7 +118,18 @@ def test_what_the_spam_engine_is_told() -> None:
     (asked,) = spam.asked
     assert asked.startswith(b"Return-Path: <alice@example.com>\r\nAuthentication-Results: filt.example.org;")
     assert asked.count(b"Authentication-Results:") == 1
-    assert asked.endswith(message())
+    assert asked.endswith(HEADER + b"\r\nhi\r\n")
+
+
+def test_the_client_s_name() -> None:
+    """The spam engine reads the client's confirmed name in DNS where our server noted its address."""
+    spam = Engine()
+    judged(message(), spam=spam)
+    judged(message(way=BY_BORDER + FROM_OUTSIDE.replace(b"198.18.1.1", b"198.18.1.2")), spam=spam)
+    named, unnamed = spam.asked
+    assert b"Received: from out.example.com (out.example.com [198.18.1.1])\r\n" in named
+    assert named.count(b"out.example.com [") == 1
+    assert b"Received: from out.example.com ([198.18.1.2])\r\n" in unnamed
 
 
 def test_forged_verdicts() -> None:
