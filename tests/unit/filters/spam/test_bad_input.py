@@ -183,3 +183,10 @@ def test_pythons_own_messages() -> None:
     scores = {path.name: judged(path.read_bytes()).score for path in messages}
     # Most lack half of the fields, so they are no good letters; none has what spam is made of.
     assert max(scores.values()) < 12
+
+
+@pytest.mark.parametrize("size", [1000, 512 * 1024])
+def test_a_large_message_that_has_no_end_is_no_broken_one(size: int) -> None:
+    """Of what is too large for it an engine is sent the beginning: that it is not closed is no fault then."""
+    cut = (MULTIPART + b"--a\r\n\r\n" + b"x" * size)[:size]
+    assert bool(Message(cut).defects) == (size < 512 * 1024)
