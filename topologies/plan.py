@@ -127,7 +127,7 @@ class MailServer(Role):
     It accepts mail for the domains whose MX it is; clients on the hosts and networks of `relay_from` may
     send anywhere through it, and so may everybody if it is an `open_relay`. With `opportunistic_tls` it
     offers STARTTLS to other servers, and takes it up where they offer it. With a `content_filter` nothing
-    goes on unjudged.
+    goes on unjudged. With `greylisting` strangers are put off for five minutes at first.
     """
 
     kind: ClassVar[str] = "mail-server"
@@ -139,6 +139,7 @@ class MailServer(Role):
     opportunistic_tls: bool = False
     routes: tuple[MailRoute, ...] = ()
     content_filter: ContentFilter | None = None
+    greylisting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

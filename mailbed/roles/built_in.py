@@ -98,6 +98,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
         "routes": [_route(world, route) for route in role.routes],
         "opportunistic_tls": role.opportunistic_tls,
         "source_routes": role.open_relay,
+        **({"greylist_delay_s": 300.0} if role.greylisting else {}),
     }
     signing = [domain.name for domain in signs_for(world.plan, host, role) if domain.name in world.keys]
     config["lists"] = [_list(domain, one) for domain in held for one in domain.lists]

@@ -132,6 +132,7 @@ def _lacking(role: MailServer) -> str:
         "filter content": role.content_filter is not None,
         # It strips source routes, and sends straight to the end of them.
         "follow source routes as an open relay": role.open_relay,
+        "put strangers off (greylisting)": role.greylisting,
         "take up TLS with other servers": role.opportunistic_tls,
         "prefer exchangers by weights": any(route.weights for route in routes),
         "change its route when it is the primary (as_primary)": any(route.as_primary for route in routes),

@@ -23,6 +23,7 @@
     recipient_limit = 1000               # recipients of one message
     error_limit = 100                    # refused commands since the last message, then a session ends
     line_limit = 1048576                 # octets of a line in a message
+    greylist_delay_s = 0.0               # strangers are put off for so long, divided by time_scale; 0: none
     source_routes = false                # go where the sender says: @host:user@domain, user%domain@here
     opportunistic_tls = false            # take up TLS with servers that offer it; needs [tls]
     [tls]                                # PEM files; the key log is appended to in NSS format
@@ -194,6 +195,7 @@ class MtaConfig:
     error_limit: int = 100
     line_limit: int = 1024 * 1024
     source_routes: bool = False
+    greylist_delay_s: float = 0.0
     tls: TlsConfig | None = None
     opportunistic_tls: bool = False
     domains: tuple[Domain, ...] = ()
@@ -252,6 +254,7 @@ def _mta(table: _Table) -> MtaConfig:
         recipient_limit=table.whole("recipient_limit", 1000, 1),
         error_limit=table.whole("error_limit", 100, 1),
         line_limit=table.whole("line_limit", 1024 * 1024, 1000),  # the least: RFC 5321 §4.5.3.1.6
+        greylist_delay_s=table.not_negative("greylist_delay_s", 0.0),
         source_routes=table.take("source_routes", bool, default=False),
         tls=next(map(_tls, table.tables("tls", single=True)), None),
         opportunistic_tls=table.take("opportunistic_tls", bool, default=False),
@@ -421,6 +424,12 @@ class _Table:
         value = self._values.pop(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise self.error(key, f"is {value!r}, which is no number above 0")
+        return float(value)
+
+    def not_negative(self, key: str, default: float) -> float:
+        value = self._values.pop(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise self.error(key, f"is {value!r}, which is no number from 0 on")
         return float(value)
 
     def path(self, key: str, default: str | None = None) -> Path:

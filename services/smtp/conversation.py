@@ -8,8 +8,10 @@ mail (RFC 6409 §4.3, RFC 4954 §4, RFC 3207 §4).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.smtp.address import Address
 from services.smtp.authentication import MECHANISMS, Exchange
 from services.smtp.commands import Dialect, Refused, read_mail, read_rcpt, too_large
 from services.smtp.config import User
@@ -24,6 +26,9 @@ _HELO_NAME = re.compile(r"[A-Za-z0-9._\-]+|\[[0-9A-Za-z.:\-]+\]")
 _MAX_HELO_NAME = 255  # RFC 5321 §4.5.3.1.2; it stands on one line of Received
 _BEFORE_TLS = {"EHLO", "STARTTLS", "NOOP", "QUIT"}
 _FAILED_LOGINS = 3
+
+Greylisting = Callable[[str, str, str], float]
+"""Returns how long (s) a client's address, a sender and a recipient are put off; 0: not at all."""
 
 _OK_MAIL = Reply(250, "2.1.0", "Ok")
 _OK_RCPT = Reply(250, "2.1.5", "Ok")
@@ -42,6 +47,7 @@ class Terms:
     error_limit: int
     line_limit: int
     policy: Policy
+    greylist: Greylisting | None = None
 
 
 class Conversation:
@@ -184,8 +190,19 @@ class Conversation:
         reached = self._terms.policy.recipients(arguments.recipient, client=self._client, user=self._user)
         if isinstance(reached, Reply):
             raise Refused(reached)
+        self._check_greylist(transaction, arguments.recipient)
         transaction.add(arguments, reached)
         return _OK_RCPT
+
+    def _check_greylist(self, transaction: Incoming, recipient: Address) -> None:
+        """Put strangers off; who may relay anywhere is none."""
+        if self._terms.greylist is None or self._user is not None or self._client.trusted:
+            return
+        sender = str(transaction.mail.sender or "")
+        wait_s = self._terms.greylist(self._client.address, sender, str(recipient))
+        if wait_s > 0:
+            # RFC 6647 §2.2; how long is for people: no server reads it.
+            raise Refused(Reply(450, "4.7.1", f"greylisted: come again in {wait_s:.0f} s"))
 
     def data(self, argument: str) -> Reply:
         """Carry out DATA, up to the message."""

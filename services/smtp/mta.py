@@ -17,11 +17,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from services.errors import ConfigError, ServiceError
+from services.filters.greylisting import Greylist
+from services.filters.greylisting import Terms as GreylistTerms
 from services.filters.signing import Signer, read_key
 from services.notices import Handler, Notices
 from services.smtp.administration import Administration
 from services.smtp.config import Domain, MtaConfig, Route, TlsConfig, User, load
-from services.smtp.conversation import Terms
+from services.smtp.conversation import Greylisting, Terms
 from services.smtp.delivery import Runner
 from services.smtp.listagent import ListAgent
 from services.smtp.lookup import StubLookups
@@ -113,11 +115,12 @@ async def serve(
     policy = Policy(
         directory, config.relay_from, hostname=config.hostname, source_routes=config.source_routes
     )
+    greylist = _greylist(config, clock)
     sessions: list[Sessions] = []
 
     def reception(*, submission: bool) -> Reception:
         return Reception(
-            terms=_terms(config, policy, submission=submission),
+            terms=_terms(config, policy, greylist, submission=submission),
             tls=tls,
             session_limit=config.session_limit,
             client_session_limit=config.client_session_limit,
@@ -170,7 +173,7 @@ def _queue(config: MtaConfig, notices: Notices, streams: Streams, clock: Callabl
     return Queue(Spool(config.spool), streams=streams, clock=clock, set_aside=set_aside)
 
 
-def _terms(config: MtaConfig, policy: Policy, *, submission: bool) -> Terms:
+def _terms(config: MtaConfig, policy: Policy, greylist: Greylisting | None, *, submission: bool) -> Terms:
     return Terms(
         hostname=config.hostname,
         submission=submission,
@@ -180,7 +183,15 @@ def _terms(config: MtaConfig, policy: Policy, *, submission: bool) -> Terms:
         error_limit=config.error_limit,
         line_limit=config.line_limit,
         policy=policy,
+        greylist=greylist,
     )
+
+
+def _greylist(config: MtaConfig, clock: Callable[[], float]) -> Greylisting | None:
+    if not config.greylist_delay_s:
+        return None
+    greylist = Greylist(GreylistTerms(delay_s=config.greylist_delay_s / config.time_scale))
+    return lambda client, sender, recipient: greylist.waits(client, sender, recipient, clock())
 
 
 def _ledger(
