@@ -3,8 +3,8 @@
 Theory of operation. A role says *what* a host does, its implementation *who* does it. An implementation is
 a function that takes the derived world, a host and its role, and returns a `Service`: files to write below
 the host's directory, a Python module that serves (ours, or `mailbed.daemon`, which runs a foreign program),
-and the configuration it loads. Who starts services needs to know no more than that. To add one (Postfix,
-BIND, …), write such a function and name it in IMPLEMENTATIONS.
+and the configuration it loads. Who starts services needs to know no more than that. To add one, write
+such a function and name it in IMPLEMENTATIONS.
 """
 
 from __future__ import annotations

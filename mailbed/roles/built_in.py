@@ -1,4 +1,4 @@
-"""Our own implementations: name servers on dnslib, mail servers, mail clients."""
+"""Our own name servers, resolvers, mail servers and mail clients."""
 
 from __future__ import annotations
 
