@@ -1,4 +1,4 @@
-"""`mailbed filter`: how a spam engine is taught."""
+"""`mailbed filter`: how a spam engine is taught, and how well it then judges."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from mailbed.cli import output
+from mailbed.cli import output, scoring
 from mailbed.cli.arguments import Group, Verb
 from mailbed.cli.options import Json, RunningLab, examples, need_verb
 from mailbed.errors import LabError, UsageError
 
-EXAMPLES = ("mailbed filter train rcpt-filt --spam spam/ --ham ham/",)
+EXAMPLES = ("mailbed filter train rcpt-filt --spam spam/ --ham ham/", *scoring.EXAMPLES[:1])
 app = typer.Typer(cls=Group, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def filter_(context: typer.Context) -> None:
-    """Teach the spam engines of a lab."""
+    """Teach the spam engines of a lab, and count what they misjudge."""
     need_verb(context)
+
+
+app.command(cls=Verb, epilog=examples(*scoring.EXAMPLES))(scoring.score)
 
 
 @app.command(

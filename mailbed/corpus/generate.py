@@ -3,7 +3,7 @@
     messages = corpus(seed=7, now=time.time())      720 of them, half for training
     write(messages, Path("corpus"))                 corpus/training/spam/0001.eml …
 
-    python -m mailbed.corpus.generate --seed 7 corpus
+    python -m mailbed.corpus --seed 7 corpus
 
 Theory of operation. Each message has a random generator of its own, keyed by seed, use, category and number:
 more messages do not change those that are there. Equal messages are not made twice. What a message is, is
@@ -32,7 +32,8 @@ Use = Literal["training", "testing"]
 
 Way = Literal["account", "list", "open relay", "bulk"]
 
-LIST = "friends@lists.example.net"
+LISTS = tuple(f"{name}@lists.example.net" for name in ("friends", "choir", "chess"))
+"""As most lists are; and with the list as author, and with a seal, against what that breaks."""
 EACH = 60
 """Messages of each category for each use."""
 
@@ -108,7 +109,7 @@ def _labelled(category: Category, use: Use, number: int, rng: random.Random, now
     reader, recipient = rng.choice(_READERS)
     author, sender, way = _author(category, rng)
     if category == "list":
-        recipient = LIST
+        recipient = LISTS[number % len(LISTS)]
     text = _said(template, category, rng, to=reader, author=author.display_name)
     programs = (
         PEOPLE if category in ("personal", "list") else SENDERS_TO_MANY if category in HAM else SPAMMERS
@@ -174,24 +175,3 @@ def _said(template: Template, category: Category, rng: random.Random, *, to: str
         link=wording.filled(template.link),
         url=f"http{'' if bad and rng.random() < 0.6 else 's'}://{host}/{path}" if template.link else "",
     )
-
-
-def main() -> None:
-    """Write a corpus below a directory."""
-    import argparse
-    import time
-
-    parser = argparse.ArgumentParser(prog="python -m mailbed.corpus.generate", description=main.__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--seed", type=int, default=1, metavar="N")
-    parser.add_argument("--each", type=int, default=EACH, metavar="N", help="of each category and use")
-    given = parser.parse_args()
-    try:
-        count = write(corpus(seed=given.seed, now=time.time(), each=given.each), given.directory)
-    except (UsageError, OSError) as error:
-        parser.error(str(error))
-    print(f"{count} messages in {given.directory}")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from mailbed import Lab
+from mailbed.scoring.outcome import Traces
+from mailbed.scoring.trial import events
 from tests.lab.residue import until
 from tests.lab.test_authentication import ALICE, BOB, judged
 
@@ -67,6 +69,27 @@ def test_with_a_seal_it_is_kept(shared_lab: Lab) -> None:
     assert judged(shared_lab, copy, "lab-mx")["dmarc"] == ["fail", "reject"], (
         "somebody who does not trust the list"
     )
+
+
+def test_what_bob_s_filter_does_with_them(shared_lab: Lab) -> None:
+    """Without a remedy his copy is lost; with either he has it."""
+    for name in ("friends", "choir", "chess"):
+        posted(shared_lab, name)
+        reason = until(partial(verdict, shared_lab, name), 60)
+        if name == "friends":
+            assert reason == "DMARC: example.com asks to reject what does not prove to be its own"
+            assert not copies(shared_lab, BOB, f"rehearsal of the {name}")
+        else:
+            assert until(partial(new, shared_lab, f"rehearsal of the {name}"), 60)
+
+
+def verdict(lab: Lab, name: str) -> str | None:
+    """Why bob's copy of the last post to a list was passed or not, by the filter's event; None before it."""
+    told = list(events(lab.run / "events.jsonl"))
+    posts = [event for event in told if event["kind"] == "list" and event["list"] == f"{name}@{LISTS}"]
+    traces = Traces(told, {host.fqdn: host.name for host in lab.plan.hosts})
+    found = traces.verdict(("lists", posts[-1]["id"]), BOB)
+    return str(found["reason"]) if isinstance(found, dict) else None
 
 
 def test_somebody_leaves_and_joins_by_mail(shared_lab: Lab) -> None:
