@@ -37,7 +37,7 @@
     open-1 open-2           198.18.20.10 198.18.20.11     open relays
     mallory                 198.18.20.12                  a spammer, with server and MUA
     lists                   198.18.20.13                  lists.example.net: friends, choir, chess
-    bl-ns                   198.18.20.14                  block list bl.example.net (RFC 5782)
+    bl-ns                   198.18.20.14                  block lists bl and dbl.example.net (RFC 5782)
     lab-auth lab-mx         198.18.30.10 198.18.30.11     lab.example.org: name server and MX
 
 Name servers are linked to the core routers in turn. Mail finds each next hop by MX look-up:
@@ -82,7 +82,14 @@ from topologies.plan import (
 TITLE = "everything at once: a company, the Internet, and a recipient behind a firewall"
 
 BLOCK_LIST = "bl.example.net"
+URL_BLOCK_LIST = "dbl.example.net"
 _LISTED = ("open-1", "open-2", "mallory")
+# Domains that links in unwanted mail lead to (RFC 5782 §3.1); `test` is on every such list (§5).
+_LISTED_DOMAINS = tuple(
+    line
+    for name in ("mallory.example.net", "test")
+    for line in (f"{name} A 127.0.0.2", f'{name} TXT "unwanted mail leads to {name}"')
+)
 # On every block list, so that one can see that it works (RFC 5782 §5).
 _TEST_ADDRESS = IPv4Address("127.0.0.2")
 
@@ -118,7 +125,7 @@ def build() -> Plan:
         _hosting("core2"),
         _laboratory("core3"),
     )
-    return parts.with_records(plan, {BLOCK_LIST: _listings(plan)})
+    return parts.with_records(plan, {BLOCK_LIST: _listings(plan), URL_BLOCK_LIST: _LISTED_DOMAINS})
 
 
 def _recipient(router: str) -> Part:
@@ -146,7 +153,7 @@ def _recipient(router: str) -> Part:
     users = {name: MailClient(user=f"{name}@example.org", server="rcpt-mda") for name in ("bob", "dave")}
     dmz = {"rcpt-mx1": mx, "rcpt-mx2": backup, "rcpt-filt": content_filter, "rcpt-dns": Resolver()}
     inside = {"rcpt-mda": mda, **users}
-    engines = (VirusEngine(), SpamEngine(block_lists=(BLOCK_LIST,)))
+    engines = (VirusEngine(), SpamEngine(block_lists=(BLOCK_LIST,), url_block_lists=(URL_BLOCK_LIST,)))
     more: dict[str, tuple[Role, ...]] = {"rcpt-mda": (ImapServer(),), "rcpt-filt": engines}
     both = parts.ranked("rcpt-mx1", "rcpt-mx2")
     return Part(
@@ -224,14 +231,14 @@ def _hosting(router: str) -> Part:
         "open-2": MailServer(open_relay=True),
         "mallory": MailServer(submission=True, mailboxes=("mallory.example.net",)),
         "lists": MailServer(mailboxes=("lists.example.net",)),
-        "bl-ns": NameServer(primary=(BLOCK_LIST,)),
+        "bl-ns": NameServer(primary=(BLOCK_LIST, URL_BLOCK_LIST)),
     }
     spammer = MailClient(user="mallory@mallory.example.net", server="mallory")
     return Part(
         networks=(Network(name="hosting", subnet="198.18.20.0/24"),),
         hosts=_hosts(roles, place="example.net", resolver="isp-dns", more={"mallory": (spammer,)}),
         links=(parts.access(router, "hosting"), *_linked(roles, "hosting")),
-        zones=(Zone(origin=BLOCK_LIST),),
+        zones=(Zone(origin=BLOCK_LIST), Zone(origin=URL_BLOCK_LIST)),
         domains=(
             Domain(
                 name="mallory.example.net",

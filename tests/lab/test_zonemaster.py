@@ -44,6 +44,7 @@ ZONES = {
     "nic.net": PRIVATE | NO_MAIL,
     "lab.example.org": PRIVATE | ONE_SERVER,
     "bl.example.net": PRIVATE | ONE_SERVER | NO_MAIL,
+    "dbl.example.net": PRIVATE | ONE_SERVER | NO_MAIL,
     "in-addr.arpa": PRIVATE,
     "10.in-addr.arpa": PRIVATE,
     "18.198.in-addr.arpa": PRIVATE,

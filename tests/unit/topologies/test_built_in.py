@@ -203,3 +203,11 @@ def test_parts_come_in_order() -> None:
     assert [host.name for host in plan.hosts] == ["a", "b"]
     more = parts.with_records(plan, {"org": ("z TXT y",)})
     assert more.zones == (Zone(origin="org", records=("x TXT y", "z TXT y")),)
+
+
+def test_domains_on_the_block_list() -> None:
+    """The spammer's domain, and the name that each such list holds, have an address and a reason."""
+    text = zone_files(WORLD, assign(WORLD))["dbl.example.net"]
+    for name in ("mallory.example.net", "test"):
+        assert f"{name} A 127.0.0.2" in text
+        assert f'{name} TXT "unwanted mail leads to {name}"' in text
