@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mailbed.lab import Fault
 
 EXAMPLES = (
-    "mailbed fault add host-down rcpt-mx",
+    "mailbed fault add host-down rcpt-mx1",
     "mailbed fault list",
     "mailbed fault clear",
 )
@@ -31,9 +31,9 @@ def fault(context: typer.Context) -> None:
 @app.command(
     cls=Verb,
     epilog=examples(
-        "mailbed fault add host-down rcpt-mx",
+        "mailbed fault add host-down rcpt-mx1",
         "mailbed fault add host-down 'corp-*'           a fault for each of them",
-        "mailbed fault add link-down core1 rcpt-lan",
+        "mailbed fault add link-down core1 core2",
         "mailbed fault add service-down corp-dns resolver",
     ),
 )

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mailbed.lab import Lab
 
 EXAMPLES = (
-    "mailbed exec alice ping -c 3 bob.example.org",
+    "mailbed exec alice ping -c 3 corp-msa.example.com",
     "mailbed exec corp-dns -- dig @198.41.0.4 org NS +norecurse",
-    "mailbed exec alice -- swaks --to bob@example.org --server corp-mta.example.com < body.txt",
+    "mailbed exec alice -- swaks --to carol@example.com --server corp-msa.example.com < body.txt",
     "mailbed exec 'corp-*' hostname",
 )
 # Options after HOST are the command's.

@@ -15,7 +15,7 @@ from mailbed.errors import UsageError
 EXAMPLES = (
     "mailbed send                                     a sample message",
     "mailbed send letter.eml --from alice@example.com --to bob@example.org",
-    "mailbed send letter.eml --host alice --from ceo@example.com",
+    "mailbed send letter.eml --host alice --from ceo@example.com    refused: she is alice",
     "mailbed send --host mallory --from ceo@example.com --to bob@example.org --via open-1,open-2",
     "python -m mailbed.sample --attachment 1000000 | mailbed send - --no-wait",
 )
