@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,10 @@ class Zygote:
         self._running: dict[int, Running] = {}
         self.warm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         listen(sock, self._told)
+
+    def prepare(self, modules: Iterable[str]) -> None:
+        """Have modules imported before anything is forked from now on; it is not waited for."""
+        channel.send(self._socket, {"op": "import", "modules": sorted(modules)})
 
     async def serve(
         self, *, name: str, module: str, config: Path, log: Path, namespaces: Sequence[int], told: Told

@@ -141,6 +141,7 @@ class Supervisor:
         began = time.monotonic()
         plan = planfile.loads((self._run / "plan.toml").read_text(encoding="utf-8"))
         self._events.emit("", "", "starting", phase="network", hosts=len(plan.hosts))
+        self._zygote.prepare({entry["module"] for entry in call.params["services"]})
         network = Network(plan, etc=self._etc([host.name for host in plan.hosts]))
         try:
             # A thread, since it waits for the kernel: the zygote warms up meanwhile, and we stay answerable.

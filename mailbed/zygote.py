@@ -4,6 +4,7 @@ Theory of operation. Python with dnslib and the rest takes a fifth of a second a
 Done once and forked, a service costs a few milliseconds and its own data; the code is shared. The supervisor
 asks, one object a packet, and passes the host's namespaces as descriptors; the child enters them and runs
 
+    {"op": "import", "modules": [M, …]}              what only this lab's services need; has no answer
     {"op": "serve", "module": M, "config": PATH}     M.load(PATH), then M.serve(config, notices) until it ends
     {"op": "exec", "argv": [...]}                    a program, with the caller's own standard streams
     {"op": "record", ...}                            the recorder, with the capture sockets
@@ -15,6 +16,7 @@ Nothing here knows what a service does: a foreign daemon is one more module (mai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import importlib
@@ -42,7 +44,7 @@ WARM = (
     "services.imap.server",
     "services.smtp.mta",
 )
-"""What is imported before the first fork."""
+"""What is imported before anything is asked."""
 
 
 def main(supervisor: socket.socket) -> None:
@@ -75,6 +77,15 @@ def main(supervisor: socket.socket) -> None:
             _answer(supervisor, *received)
 
 
+def _import(modules: list[str]) -> None:
+    """Have modules here, for children to share; one that cannot be imported is the child's to complain of."""
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+
+
 def _report_dead(supervisor: socket.socket) -> None:
     while True:
         try:
@@ -87,6 +98,9 @@ def _report_dead(supervisor: socket.socket) -> None:
 
 
 def _answer(supervisor: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
+    if request["op"] == "import":
+        _import(request["modules"])
+        return
     pid = os.fork()
     if pid == 0:
         _child(supervisor, request, fds)

@@ -119,7 +119,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
     return Service(
         host=host.name,
         role=role.kind,
-        module="services.smtp.mta",
+        module="services.smtp.filtering" if role.content_filter else "services.smtp.mta",
         config="mail-server.toml",
         files={"mail-server.toml": tomli_w.dumps(config)},
         secrets={f"dkim/{name}.pem": world.keys[name].private for name in signing},

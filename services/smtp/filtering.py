@@ -1,4 +1,7 @@
-"""A mail server's content filter, put together from its configuration."""
+"""A mail server with a content filter: what the filter consists of, put together from the configuration.
+
+load, serve     as any mail server (services.smtp.mta)
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,14 @@ from services.notices import Notices
 from services.smtp.aggregate import AggregateReports
 from services.smtp.config import MtaConfig
 from services.smtp.custody import Custody
+from services.smtp.mta import load, serve
 from services.smtp.outcomes import Ledger
 from services.smtp.queue import Queue
 from services.smtp.reports import Reports
 from services.smtp.screening import Screening
 from services.smtp.streams import Streams
+
+__all__ = ["content_filter", "load", "serve"]
 
 
 def content_filter(
