@@ -26,8 +26,10 @@ queue_directory = {directory}/queue
 data_directory = {open}/data
 mail_owner = postfix
 setgid_group = postdrop
-# It becomes events.
-maillog_file = /dev/stdout
+# Its standard output, which becomes events. Postfix follows links of root's alone, and in a lab that was
+# started without being root /dev/stdout is somebody else's.
+maillog_file = {open}/log
+maillog_file_prefixes = {open}
 myhostname = {fqdn}
 mydestination =
 mynetworks = {networks}
@@ -154,7 +156,7 @@ def _with_directories(host: Host, domains: Sequence[str]) -> str:
     owned = " ".join(f"queue/{part}" for part in _QUEUE.split() if part != "pid")
     return (
         f"[ -x {_MASTER_PROGRAM} ] || {{ echo '{_MISSING}'; exit 1; }}; "
-        f"mkdir -p {wanted}; "
+        f"mkdir -p {wanted}; ln -sfn /proc/self/fd/1 {shared}/log; "
         f"chown postfix {shared}/data {owned} 2>/dev/null || {{ echo '{_USERS}'; exit 1; }}; "
         "chown -R 65534:65534 mail; chmod a+rX postfix postfix/*; "
         # In the host's own mount namespace, so nobody else sees it.
