@@ -7,7 +7,9 @@ Theory of operation. A server that takes a message names it in its reply (`250 �
                    corp-hub ──►   Received: … by corp-hub.example.com with ESMTP id 4F2A
 
 A server that names no id is followed by the Message-ID; of several messages that share one, the first to come
-is the first to go on. What shows neither, since it failed before its data, is left to `attribution`.
+is the first to go on. What goes on from another reverse-path to other recipients is a mailing list's copy,
+and a journey of its own that begins there. What shows no message, since it failed before its data, is left to
+`attribution`.
 
 Nothing is asked of logs, plans or clocks: what comes in are the sessions, in order of time.
 """
@@ -141,8 +143,18 @@ def link(sessions: Iterable[Session]) -> Linked:
             linked.blind.append(transfer)
             continue
         parent = custody.of(transfer, transaction.content)
+        if parent is not None and _is_sent_anew(transfer, parent):
+            parent = None
         (linked.roots if parent is None else parent.onward).append(transfer)
     return linked
+
+
+def _is_sent_anew(transfer: Transfer, parent: Transfer) -> bool:
+    """Whether the envelope is another one altogether: then it is a mailing list's copy of the message."""
+    if transfer.transaction is None or parent.transaction is None:
+        return False
+    back, before = transfer.transaction.sender, parent.transaction.sender
+    return same(back) != same(before) and not transfer.recipients.keys() & parent.recipients.keys()
 
 
 def _began(transfer: Transfer) -> int:

@@ -125,3 +125,15 @@ def test_message_id_that_the_first_server_added() -> None:
     wire.sends("corp-msa", "rcpt-mx1", content=given, queued="Q2")
     (journey,) = read(wire)
     assert journey.message_id == "<given@example.com>"
+
+
+def test_a_mailing_list_s_copy_is_a_journey_of_its_own() -> None:
+    """It goes on from another reverse-path to other recipients; the post's journey ends at the list."""
+    wire = Wire()
+    submitted(wire)
+    copy = message(("corp-msa", "Q1"))
+    sender = "list-bounces+dave=example.org@lists.example.net"
+    wire.sends("corp-msa", "rcpt-mx1", content=copy, sender=sender, to="dave@example.org", queued="Q2")
+    post, sent = read(wire)
+    assert (post.path, post.recipient) == (("alice", "corp-msa"), BOB)
+    assert (sent.path, sent.recipient) == (("corp-msa", "rcpt-mx1"), "dave@example.org")
