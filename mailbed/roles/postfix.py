@@ -94,7 +94,7 @@ _BACKOFF_S, _LONGEST_S, _LIFETIME_S = 300, 4000, 5 * 86400
 
 def mail_server(world: World, host: Host, role: MailServer) -> Service:
     """Return Postfix as a relay or an exchanger. Raises: UsageError: the role asks for more than that."""
-    if lacking := _lacking(role):
+    if lacking := _lacking(world, role):
         raise UsageError(f"host {host.name}: postfix does not {lacking} here; the built-in mail server does")
     directory = world.directory(host.name)
     config = {
@@ -126,7 +126,7 @@ def mail_server(world: World, host: Host, role: MailServer) -> Service:
     )
 
 
-def _lacking(role: MailServer) -> str:
+def _lacking(world: World, role: MailServer) -> str:
     """What the role asks for that Postfix would pass over without a word; empty if there is nothing."""
     routes = role.routes
     wanted = {
@@ -135,6 +135,7 @@ def _lacking(role: MailServer) -> str:
         # It strips source routes, and sends straight to the end of them.
         "follow source routes as an open relay": role.open_relay,
         "put strangers off (greylisting)": role.greylisting,
+        "keep mailing lists": any(world.domains[name].lists for name in role.mailboxes),
         "take up TLS with other servers": role.opportunistic_tls,
         "prefer exchangers by weights": any(route.weights for route in routes),
         "change its route when it is the primary (as_primary)": any(route.as_primary for route in routes),

@@ -21,10 +21,11 @@ from services.dns import authoritative, names, recursive, zone
 from services.filters.signing import Signer, read_key
 from services.smtp.config import MtaConfig
 from tests.unit.topologies.plans import plans, small
-from topologies import dns, minimal, zonedata
+from topologies import catalog, dns, minimal, zonedata
 from topologies.check import check
 from topologies.plan import (
     Command,
+    ContentFilter,
     Domain,
     Exchanger,
     Host,
@@ -386,6 +387,7 @@ ONWARD = MailRoute(domain="*", via=("example.org",))
     [
         ({"submission": True, "mailboxes": ("example.org",)}, "serve submission"),
         ({"open_relay": True}, "follow source routes as an open relay"),
+        ({"content_filter": ContentFilter()}, "filter content"),
         ({"opportunistic_tls": True}, "take up TLS with other servers"),
         ({"routes": (dataclasses.replace(ONWARD, weights={"mx": 3}),)}, "prefer exchangers by weights"),
         (
@@ -399,6 +401,15 @@ def test_postfix_says_what_it_would_pass_over(role: dict[str, Any], lacking: str
     with pytest.raises(UsageError) as caught:
         postfix(**role)
     assert str(caught.value) == f"host mx: postfix does not {lacking} here; the built-in mail server does"
+
+
+def test_postfix_keeps_no_mailing_lists() -> None:
+    """The list server of the built-in world cannot be Postfix, which would know no list's address."""
+    derived = world(catalog.load("two-companies"))
+    host = derived.plan.host("lists")
+    (role,) = (role for role in host.roles if isinstance(role, MailServer))
+    with pytest.raises(UsageError, match=r"host lists: postfix does not keep mailing lists here"):
+        roles.IMPLEMENTATIONS["mail-server", "postfix"](derived, host, role)
 
 
 def test_postfix_routes_and_relays_as_the_plan_says() -> None:
