@@ -196,7 +196,7 @@ def _list(where: str, settings: MailingList, domain: Domain) -> Iterator[str]:
         yield f"{where} has a name that is not letters, digits, dots, hyphens and underscores"
     for member in (*settings.members, *filter(None, [settings.owner])):
         local, _, name = member.rpartition("@") if "@" in member else (member, "", domain.name)
-        if not (_LOCAL_PART.fullmatch(local) and local.isascii() and name):
+        if not (_LOCAL_PART.fullmatch(local) and member.isascii() and name):
             yield f"{where} names {member!r}, which is no address that a list can send to"
     if settings.posting not in ("members", "anyone"):
         yield f"{where}: posting is {settings.posting!r}, not 'members' or 'anyone'"

@@ -19,6 +19,7 @@ from topologies.plan import (
     Host,
     Link,
     MailClient,
+    MailingList,
     MailRoute,
     MailServer,
     NameServer,
@@ -353,6 +354,22 @@ ZONES = [
     ),
 ]
 
+NOWHERE = "which is no address that a list can send to"
+LISTS = [
+    ((MailingList(local="all"), MailingList(local="All")), "all is there 2 times"),
+    ((MailingList(local="bob"),), "bob is a user or an alias, too"),
+    (
+        (MailingList(local="all+x"),),
+        "all+x has a name that is not letters, digits, dots, hyphens and underscores",
+    ),
+    ((MailingList(local="all", members=("bob", "bob@")),), f"all names 'bob@', {NOWHERE}"),
+    ((MailingList(local="all", members=("å@example.com",)),), f"all names 'å@example.com', {NOWHERE}"),
+    ((MailingList(local="all", owner="a b"),), f"all names 'a b', {NOWHERE}"),
+    ((MailingList(local="all", posting="me"),), "all: posting is 'me', not 'members' or 'anyone'"),
+    ((MailingList(local="all", bounce_limit=0),), "all: bounce_limit is 0; it is 1 or more"),
+    ((MailingList(local="all", seal=True),), "all seals, for which the domain needs a key: say dkim = true"),
+]
+
 DOMAINS = [
     pytest.param(
         changed("domains", "example.org", implicit=True),
@@ -401,6 +418,19 @@ DOMAINS = [
             id=f"alias {mistake}",
         )
         for aliases, mistake in ALIASES
+    ),
+    *(
+        pytest.param(
+            changed("domains", "example.org", lists=lists),
+            f"domain example.org: list {mistake}",
+            id=f"list {mistake}",
+        )
+        for lists, mistake in LISTS
+    ),
+    pytest.param(
+        changed("domains", "example.org", users=(), lists=(MailingList(local="all"),), transit=True),
+        "domain example.org is for transit, so it has no users and nobody holds its mailboxes",
+        id="a next hop with lists",
     ),
     pytest.param(
         changed("domains", "example.org", users=(User(local="bob"), User(local="bob"))),
