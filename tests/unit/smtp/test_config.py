@@ -9,7 +9,7 @@ import pytest
 
 from services.errors import ConfigError
 from services.smtp.address import parse_address
-from services.smtp.config import Domain, Route, TlsConfig, User, load
+from services.smtp.config import ContentFilter, Domain, Route, TlsConfig, User, load
 
 WHOLE = """
 hostname = "mx.example.org"
@@ -110,6 +110,21 @@ def test_mistakes(tmp_path: Path, old: str, new: str, complaint: str) -> None:
     assert str(caught.value).startswith(f"{path}: ")
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_content_filter(tmp_path: Path) -> None:
+    """A table is enough to have one: its name is the host's, its directories lie beside the file."""
+    config = load(written(tmp_path, 'hostname = "mx.example"\n[content_filter]\ninside = ["10.2.0.0/24"]\n'))
+    assert config.content_filter == ContentFilter(
+        authserv_id="mx.example",
+        quarantine=tmp_path / "quarantine",
+        reports=tmp_path / "dmarc",
+        inside=(ip_network("10.2.0.0/24"),),
+    )
+    with pytest.raises(
+        ConfigError, match=r"content_filter: inside is wrong: 10\.2\.0\.1/24 has host bits set"
+    ):
+        load(written(tmp_path, 'hostname = "mx.example"\n[content_filter]\ninside = ["10.2.0.1/24"]\n'))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
