@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -171,6 +172,19 @@ def test_an_empty_message(lab: Lab) -> None:
     """Nothing at all is a message too: it arrives as the fields that servers add."""
     sent = lab.send(b"", sender=ALICE, to=BOB)
     assert unharmed(received_by(lab, sent, BOB), b"")
+
+
+def test_the_messages_of_cpython(lab: Lab) -> None:
+    """The test data of CPython's email package, however broken, pass the filters and arrive as they are."""
+    files = sorted(Path("/usr/lib").glob("python3.*/test/test_email/data/msg_*.txt"))
+    assert len(files) > 40, "libpython3.X-testsuite is not installed: scripts/setup --test"
+    # Mail travels with CRLF, whatever the files have.
+    contents = [re.sub(rb"\r\n|\r|\n", b"\r\n", file.read_bytes()) for file in files]
+    # Without one a last line gets its end (see above).
+    whole = [content if content.endswith(b"\r\n") else content + b"\r\n" for content in contents]
+    sent = [lab.send(content, sender=ALICE, to=BOB) for content in whole]
+    for message, content, file in zip(sent, whole, files, strict=True):
+        assert unharmed(received_by(lab, message, BOB), content), file
 
 
 def accepted(lab: Lab, message_id: str) -> list[tuple[str, int]]:
