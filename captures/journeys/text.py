@@ -35,6 +35,8 @@ def heading(journey: Journey) -> str:
         f", which reports on journey {journey.about}: {journey.action}" if journey.about is not None else ""
     )
     size = f"{'' if journey.whole else 'at least '}{journey.size:,} bytes"
+    if not (journey.whole or journey.size):
+        size = "size unknown"
     return f"{journey.number}. {sender} → {journey.recipient}{subject}, {size}{about}"
 
 

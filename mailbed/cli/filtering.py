@@ -74,7 +74,7 @@ def train(
             return
     for kind, count in counts.items():
         if kind in given:
-            output.say(f"{kind}: {count['messages']} messages, {count['new']} of them new")
+            output.say(f"{kind}: {output.count(count['messages'], 'message')}, {count['new']} of them new")
 
 
 def _command(given: dict[str, Path]) -> list[str]:
