@@ -1,4 +1,4 @@
-"""What holds for every test: no test is skipped in silence.
+"""What holds for every test: no test is skipped in silence, and Ctrl-C reaches what it starts.
 
 `--no-skips FILE` makes the run fail when a test was skipped that the file does not name. Each line is the
 beginning of a test's node id, or of the reason that the skip gives, and says why that is all right:
@@ -9,12 +9,20 @@ beginning of a test's node id, or of the reason that the skip gives, and says wh
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Ctrl-C reaches what the tests start, even where a shell that started them has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Skips:

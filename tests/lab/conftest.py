@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,13 +25,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAILBED_RUNS", str(directory))
         yield directory
-
-
-@pytest.fixture(scope="session", autouse=True)
-def interruptible() -> None:
-    """Ctrl-C reaches what the tests start, even where a shell that started them has it ignored."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
