@@ -20,6 +20,15 @@ RunningLab = Annotated[
         "--lab", metavar="NAME", help="Which running lab (default: the only one).", show_default=False
     ),
 ]
+Run = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        help="A run directory (default: the running lab, else the last run).",
+        show_default=False,
+    ),
+]
 Topology = Annotated[
     str,
     typer.Argument(

@@ -11,7 +11,7 @@ import typer
 
 from mailbed.cli import output, targets
 from mailbed.cli.arguments import Group, Verb
-from mailbed.cli.options import Json, RunningLab, examples, need_verb
+from mailbed.cli.options import Json, Run, RunningLab, examples, need_verb
 from mailbed.errors import LabError, UsageError
 
 if TYPE_CHECKING:
@@ -45,15 +45,6 @@ AllHosts = Annotated[
 ]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Messages.", show_default=False)]
 Every = Annotated[bool, typer.Option("--all", help="All that is kept there.")]
-Run = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        metavar="DIR",
-        help="A run directory (default: the running lab, else the last run).",
-        show_default=False,
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)

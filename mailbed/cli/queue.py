@@ -11,7 +11,7 @@ import typer
 
 from mailbed.cli import output, targets
 from mailbed.cli.arguments import Group, Verb
-from mailbed.cli.options import Json, RunningLab, examples, need_verb
+from mailbed.cli.options import Json, Run, RunningLab, examples, need_verb
 from mailbed.errors import LabError, UsageError
 
 if TYPE_CHECKING:
@@ -50,15 +50,6 @@ Domain = Annotated[
     ),
 ]
 Every = Annotated[bool, typer.Option("--all", help="All that waits there.")]
-Run = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        metavar="DIR",
-        help="A run directory (default: the running lab, else the last run).",
-        show_default=False,
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)

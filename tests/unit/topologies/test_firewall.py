@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from types import SimpleNamespace
+
 import pytest
 
+from topologies import filtering
 from topologies.addressing import assign
 from topologies.check import check
-from topologies.errors import PlanError
+from topologies.errors import NetworkError, PlanError
 from topologies.firewall import ruleset
 from topologies.plan import Allow, Firewall, Host, Link, Network, Plan
 from topologies.planfile import dumps, loads
@@ -133,3 +137,14 @@ def test_a_firewall_in_toml() -> None:
     """A plan with a firewall comes back from TOML as it was."""
     walled = plan(Allow(source=("outside",), to=("mx",), services=("smtp",), per_minute=30))
     assert loads(dumps(walled)) == walled
+
+
+def test_what_nft_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the firewall and says what nft said first."""
+    refused = subprocess.CompletedProcess([], 1, "", "Error: syntax error, unexpected x\nnonsense\n^^^\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: refused)
+    walled = plan()
+    hosts = {"fw": SimpleNamespace(net=0)}
+    with pytest.raises(NetworkError) as caught:
+        filtering.apply(walled, assign(walled), hosts)  # type: ignore[arg-type]  # all that is asked of it
+    assert str(caught.value) == "nft refused the firewall of fw: Error: syntax error, unexpected x"
