@@ -24,6 +24,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.mailbox import maildir
@@ -52,6 +53,21 @@ class Screen(Protocol):
 
     async def screen(self, message: QueuedMessage, due: Sequence[Recipient]) -> QueuedMessage | None:
         """Return the message as it goes on, None if this attempt is over. Raises: SpoolUnavailable."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt at a message: who is due, with a mailbox here, by which hop, or cannot be reached.
+
+    `mistake`: that could not even be found out.
+    """
+
+    message: QueuedMessage
+    due: list[Recipient]
+    local: list[tuple[Recipient, Mailbox]] = field(default_factory=list)
+    remote: dict[Remote, list[Recipient]] = field(default_factory=dict)
+    failed: list[Outcome] = field(default_factory=list)
+    mistake: Exception | None = None
 
 
 class Runner:
@@ -92,7 +108,7 @@ class Runner:
             except asyncio.CancelledError:
                 self._free.release()
                 raise
-            task = asyncio.create_task(self._attempt(message), name=f"attempt {message.id}")
+            task = asyncio.create_task(self._attempt(self._begun(message)), name=f"attempt {message.id}")
             self._attempts.add(task)
             task.add_done_callback(self._ended)
 
@@ -120,28 +136,45 @@ class Runner:
         if not task.cancelled() and task.exception():
             log.error("%s failed", task.get_name(), exc_info=task.exception())
 
-    async def _attempt(self, message: QueuedMessage) -> None:
+    def _begun(self, message: QueuedMessage) -> _Attempt:
+        """Return the attempt at a message that the queue has handed out; its hops know of it at once."""
         now = self._clock()
-        due = [recipient for recipient in message.recipients if recipient.due <= now]
+        attempt = _Attempt(message, [recipient for recipient in message.recipients if recipient.due <= now])
         try:
-            if self._screen and not message.filtered:
-                passed = await self._screen.screen(message, due)
-                if passed is None:
-                    self._queue.release(message.id)
-                    return
-                message = passed
-            local, remote, rest = self._grouped(due)
-            work = [self._relay(message, hop, group) for hop, group in remote.items()]
-            if local:
-                work.append(self._file(message, local))
-            # Most messages have one hop only, and need no task for it.
-            for unfinished in [await work[0]] if len(work) == 1 else await asyncio.gather(*work):
-                rest += unfinished
-            if rest:
-                await self._ledger.conclude(message, await self._queue.content(message.id), rest)
+            attempt.local, attempt.remote, attempt.failed = self._grouped(attempt.due)
         except Exception as error:
-            await self._postpone(message, due, error)
+            attempt.mistake = error
+        self._transfers.begin(message, attempt.remote)
+        return attempt
+
+    async def _attempt(self, attempt: _Attempt) -> None:
+        message = attempt.message
+        try:
+            await self._try(attempt)
+        except Exception as error:
+            await self._postpone(message, attempt.due, error)
         self._queue.release(message.id)
+        self._transfers.end(message, attempt.remote)
+
+    async def _try(self, attempt: _Attempt) -> None:
+        """Bring the message to where its recipients are, unless it is kept back here."""
+        message = attempt.message
+        if attempt.mistake:
+            raise attempt.mistake
+        if self._screen and not message.filtered:
+            passed = await self._screen.screen(message, attempt.due)
+            if passed is None:
+                return
+            message = passed
+        work = [self._relay(message, hop, group) for hop, group in attempt.remote.items()]
+        if attempt.local:
+            work.append(self._file(message, attempt.local))
+        rest = attempt.failed
+        # Most messages have one hop only, and need no task for it.
+        for unfinished in [await work[0]] if len(work) == 1 else await asyncio.gather(*work):
+            rest += unfinished
+        if rest:
+            await self._ledger.conclude(message, await self._queue.content(message.id), rest)
 
     def _grouped(
         self, due: Iterable[Recipient]

@@ -98,11 +98,16 @@ class Hops:
     @asynccontextmanager
     async def place(self, remote: Remote) -> AsyncIterator[Hop]:
         """Wait for a place at a hop and hold it."""
+        async with self.under_way(remote) as hop, hop.free:
+            yield hop
+
+    @asynccontextmanager
+    async def under_way(self, remote: Remote) -> AsyncIterator[Hop]:
+        """Be under way to a hop, without a place there yet (`free`)."""
         hop = self._hops.setdefault(remote, Hop(self._places))
         hop.join()
         try:
-            async with hop.free:
-                yield hop
+            yield hop
         finally:
             hop.users -= 1
             if not hop.users:

@@ -115,6 +115,17 @@ class Queue:
         """Return whether an attempt at the message is under way."""
         return queue_id in self._active
 
+    def to_come(self, queue_id: str) -> bool:
+        """Return whether the message is about to be handed out, before all that arrived later (`hasten`)."""
+        message = self._messages.get(queue_id)
+        return bool(
+            message
+            and message.recipients
+            and not message.held
+            and queue_id not in self._active
+            and message.next_due <= message.arrival
+        )
+
     async def commit(
         self,
         envelope: Envelope,
@@ -217,10 +228,8 @@ class Queue:
 
     def flush(self, ids: Iterable[str] | None = None) -> list[str]:
         """Make every recipient due now, of all messages or of these; return the ids of those found."""
-        now = self._clock()
         flushed = self._known(self._messages if ids is None else ids)
-        for message in flushed:
-            self._due(message.id, {recipient.address: now for recipient in message.recipients})
+        self.hasten({each.id: [one.address for one in each.recipients] for each in flushed})
         return [message.id for message in flushed]
 
     def hasten(self, waiting: Mapping[str, Collection[str]]) -> None:

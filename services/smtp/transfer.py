@@ -49,6 +49,10 @@ _CALL_HELD_S = 1.0
 NOT_REACHED = "451 4.4.1 "
 
 
+class _Behind(Exception):
+    """The hop answers, and others have waited for it longer."""
+
+
 class Transfers:
     """The sending side of one MTA."""
 
@@ -76,25 +80,39 @@ class Transfers:
         self._back_off = BackOff(time_scale=config.time_scale)
         # For the connection and for the greeting.
         self._availability = Availability(self._back_off, attempt_s=2 * config.connect_timeout_s)
-        self._recovery = Recovery()
+        self._recovery = Recovery(queue.to_come)
         self._calls: dict[Remote, asyncio.Task[None]] = {}
 
     async def relay(
         self, message: QueuedMessage, remote: Remote, group: Sequence[Recipient]
     ) -> list[Outcome]:
-        """Bring the message to one hop; return what is left to conclude with."""
-        self._recovery.forget(remote, message.id)
-        async with (
-            self._hops.place(remote) as hop,
-            self._recovery.turn(remote, message.id, alone=hop.users == 1),
-        ):
-            content = await self._queue.content(message.id)
-            rest = []
-            for start in range(0, len(group), _RECIPIENTS_AT_ONCE):
-                rest += await self._part(
-                    message, content, hop, remote, group[start : start + _RECIPIENTS_AT_ONCE]
-                )
-            return rest
+        """Bring the message to one hop; return what is left to conclude with.
+
+        Between `begin` and `end`. Nothing is left, nor changed, if it goes back to the queue since it is not
+        its turn.
+        """
+        back = False
+        try:
+            async with self._hops.under_way(remote) as hop:
+                while await self._recovery.turn(remote, message.id):
+                    with suppress(_Behind):
+                        async with hop.free:
+                            return await self._in_parts(message, hop, remote, group)
+            back = True
+            self._queue.hasten({message.id: [recipient.address for recipient in group]})
+            return []
+        finally:
+            self._recovery.ends(remote, message.id, back=back)
+
+    def begin(self, message: QueuedMessage, hops: Iterable[Remote]) -> None:
+        """Note that an attempt begins; to be called as soon as the queue has handed the message out."""
+        for remote in hops:
+            self._recovery.begins(remote, message)
+
+    def end(self, message: QueuedMessage, hops: Iterable[Remote]) -> None:
+        """Note that the attempt is over, and the queue has the message again."""
+        for remote in hops:
+            self._recovery.released(remote, message.id)
 
     def resume(self, waiting: Iterable[tuple[QueuedMessage, Remote, Recipient]]) -> None:
         """Note what the queue says was not reached before this process began."""
@@ -112,6 +130,16 @@ class Transfers:
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _in_parts(
+        self, message: QueuedMessage, hop: Hop, remote: Remote, group: Sequence[Recipient]
+    ) -> list[Outcome]:
+        content = await self._queue.content(message.id)
+        rest = []
+        for start in range(0, len(group), _RECIPIENTS_AT_ONCE):
+            part = group[start : start + _RECIPIENTS_AT_ONCE]
+            rest += await self._part(message, content, hop, remote, part)
+        return rest
 
     async def _part(
         self, message: QueuedMessage, content: bytes, hop: Hop, remote: Remote, group: Sequence[Recipient]
@@ -139,7 +167,7 @@ class Transfers:
     ) -> None:
         """Ask one exchanger after the other, until nobody is undecided or none is left.
 
-        Raises: LookupFailed, RoutingError if there is none to ask.
+        Raises: LookupFailed, RoutingError if there is none to ask; _Behind.
         """
         attempt = f"{message.id}/{max(one.attempts for one in undecided.recipients.values())}"
         async with aclosing(self._targets(hop, remote, attempt)) as candidates:
@@ -149,7 +177,7 @@ class Transfers:
                     undecided.unreachable.append(known)
                     continue
                 try:
-                    await self._transfer_to(target, message, content, hop, undecided)
+                    await self._transfer_to(target, message, content, hop, remote, undecided)
                 except Unreachable as error:
                     log.info("%s: %s: %s", message.id, target.host, error)
                     undecided.unreachable.append(error.reply)
@@ -159,7 +187,6 @@ class Transfers:
                     if undecided.untouched:
                         raise
                     return
-                self._hasten(remote)
                 if undecided.final:
                     return
 
@@ -170,21 +197,32 @@ class Transfers:
         return targets(remote, resolver=resolver, own_names={self._config.hostname}, rng=rng)
 
     async def _transfer_to(
-        self, target: Target, message: QueuedMessage, content: bytes, hop: Hop, undecided: Undecided
+        self,
+        target: Target,
+        message: QueuedMessage,
+        content: bytes,
+        hop: Hop,
+        remote: Remote,
+        undecided: Undecided,
     ) -> None:
-        """Transfer the message to one host, and settle what it decided. Raises as `_connect`."""
+        """Transfer the message to one host, and settle what it decided. Raises as `_connect`; _Behind."""
         envelope = undecided.envelope(message)
         while True:
             # A session that was left may be stale; a new one never is, and so this ends.
             with suppress(Stale):
                 async with hop.session(target.address, partial(self._connect, target)) as session:
                     self._availability.worked(target.address)
-                    replies = await session.send(envelope, content)
-                    decided = undecided.learn(replies, target, reports=session.offers("DSN"))
-                    undecided.final = session.uncertain or not undecided.recipients
-                    if decided:
-                        undecided.concluded += await self._ledger.settle(message, content, decided)
-                    return
+                    self._hasten(remote)
+                    if self._recovery.is_first(remote, message.id):
+                        replies = await session.send(envelope, content)
+                        decided = undecided.learn(replies, target, reports=session.offers("DSN"))
+                        undecided.final = session.uncertain or not undecided.recipients
+                        if decided:
+                            undecided.concluded += await self._ledger.settle(message, content, decided)
+                        return
+                    # The first of those that were called takes the session over.
+                    await hop.joined(_CALL_HELD_S)
+                raise _Behind
 
     async def _connect(self, target: Target) -> ClientSession:
         """Return a new session with one host, and remember whether there was one.
@@ -214,7 +252,7 @@ class Transfers:
         addresses = [recipient.address for recipient in recipients]
         if not addresses:
             return
-        self._recovery.waits(remote, message.id, addresses)
+        self._recovery.waits(remote, message, addresses)
         if remote not in self._calls:
             call = asyncio.create_task(self._call(remote), name=f"calling {remote}")
             self._calls[remote] = call
@@ -260,8 +298,8 @@ class Transfers:
 
     def _hasten(self, remote: Remote) -> None:
         """The hop answers: what waits for it is due."""
-        if self._recovery.waiting(remote):
-            self._queue.hasten(self._recovery.reached(remote))
+        if waited := self._recovery.reached(remote):
+            self._queue.hasten(waited)
 
 
 def _decisive(replies: Sequence[Reply]) -> Reply:

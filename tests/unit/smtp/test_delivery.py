@@ -271,6 +271,57 @@ def test_a_hop_that_is_back(tmp_path: Path) -> None:
     deliver(tmp_path, steps, dns=dns, time_scale=60.0)
 
 
+@pytest.mark.parametrize("places", [1, 3, 20])
+def test_a_hop_that_is_back_when_all_are_due(tmp_path: Path, places: int) -> None:
+    """Their own times come in any order, and all try at once: they go in order of arrival all the same."""
+    dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
+    names = [f"user{number}@example.org" for number in range(12)]
+    late = 0.0
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        nonlocal late
+        for name in names[:-1]:
+            await send(mta, name)
+        await events.wait("deferred", len(names) - 1)
+        async with ScriptedServer(address="127.0.0.2", port=other.port) as first:
+            late = 1000.0
+            await send(mta, names[-1])
+            await events.wait("relayed", len(names))
+            recipients = [line for line in first.commands if line.startswith("RCPT")]
+            assert recipients == [f"RCPT TO:<{name}>" for name in names]
+
+    deliver(
+        tmp_path,
+        steps,
+        dns=dns,
+        clock=lambda: time.time() + late,
+        time_scale=1.0,
+        destination_concurrency=places,
+    )
+
+
+def test_a_hop_that_is_back_when_only_some_are_due(tmp_path: Path) -> None:
+    """One whose own time comes first finds the hop, and lets those pass that came before it."""
+    dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
+    names = [f"user{number}@example.org" for number in range(6)]
+    late = 0.0
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        nonlocal late
+        for name in names[:-1]:
+            await send(mta, name)
+        await events.wait("deferred", len(names) - 1)
+        # The host may be tried again, and nobody's own time has come: the newest message is the one to try.
+        late = 31.0
+        async with ScriptedServer(address="127.0.0.2", port=other.port) as first:
+            await send(mta, names[-1])
+            await events.wait("relayed", len(names))
+            recipients = [line for line in first.commands if line.startswith("RCPT")]
+            assert recipients == [f"RCPT TO:<{name}>" for name in names]
+
+    deliver(tmp_path, steps, dns=dns, clock=lambda: time.time() + late, time_scale=1.0)
+
+
 def test_a_hop_that_is_gone_again(tmp_path: Path) -> None:
     """The rest goes on waiting, and comes in order when the hop is back for good; nothing is lost."""
     dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
