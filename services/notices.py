@@ -32,6 +32,7 @@ from services.errors import ServiceError
 _log = logging.getLogger(__name__)
 
 _LONGEST_QUESTION = 1 << 20
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _PIECE = 32 * 1024  # written as a JSON string it is at most twice as long, which every socket takes
 
 # Takes the parameters and returns a JSON value, or an awaitable of one.
@@ -53,16 +54,28 @@ class Notices(Protocol):
 
 
 class StreamNotices:
-    """Notices as lines of JSON on a text stream, for a service that runs alone."""
+    """Notices as lines of JSON on a text stream, for a service that runs alone.
+
+    Those of one turn of the event loop are written in one piece, when the turn ends.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
+        self._lines: list[str] = []
 
     def ready(self) -> None:
         self.event("ready")
 
     def event(self, kind: str, **fields: object) -> None:
-        print(json.dumps({"kind": kind, **fields}, ensure_ascii=False), file=self._stream, flush=True)
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(_encode({"kind": kind, **fields}) + "\n")
+
+    def _write(self) -> None:
+        text = "".join(self._lines)
+        self._lines.clear()
+        self._stream.write(text)
+        self._stream.flush()
 
     def handle(self, method: str, handler: Handler) -> None:
         """Nobody asks a service that runs alone."""
@@ -88,7 +101,7 @@ class SocketNotices:
         self._tell({"kind": kind, **fields})
 
     def _tell(self, message: Mapping[str, object]) -> None:
-        self._waiting.append(json.dumps(message, ensure_ascii=False).encode())
+        self._waiting.append(_encode(message).encode())
         if len(self._waiting) == 1:
             self._send()
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from socket import socket
 
 from services.smtp.errors import SmtpError
+from services.smtp.receiving import Receiver
 from services.smtp.replies import Reply, parse_reply
 
 _MAX_REPLY = 65536
@@ -77,7 +78,7 @@ class ReplyReader:
         return parse_reply(0, line)
 
 
-class Connection(asyncio.Protocol):
+class Connection(Receiver):
     """A connection; made by `connect`. Its greeting is the reply to nothing: `exchange(b"")`."""
 
     def __init__(self) -> None:
@@ -102,7 +103,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  (what create_connection makes)
         self._transport = self._below_tls = transport
 
-    def data_received(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
         for reply in self._reader.feed(data):
             if self._waiter is None:
                 self._early.append(reply)

@@ -1,21 +1,26 @@
 """Group commit: what is handed in while the disk is busy is written with one write and one sync.
 
-Theory of operation. One batch is on its way to the disk, in a thread; what comes meanwhile is the next. So
-one session waits for one sync a message, and a hundred of them share it. A batch that fails is written again
-one by one: a message that finds no room must not take with it the note that another one has left.
+Theory of operation. One batch is on its way to the disk, in a thread; what comes meanwhile is the next, and
+also what the next turns of the event loop bring, until one brings nothing more or a few have passed: a sync
+costs more than such a turn. So one session waits for one sync a message, and a hundred of them share it. A
+batch that fails is written again one by one: a message that finds no room must not take with it the note that
+another one has left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from services.smtp.errors import SpoolUnavailable
 
 log = logging.getLogger(__name__)
+
+_TURNS = 8
 
 _Entry = TypeVar("_Entry")
 Done = Callable[[SpoolUnavailable | None], None]
@@ -28,10 +33,11 @@ class GroupCommit(Generic[_Entry]):
     def __init__(self, write: Callable[[Sequence[_Entry]], None]) -> None:
         self._write = write
         self._waiting: list[tuple[_Entry, Done]] = []
+        self._batches: SimpleQueue[list[tuple[_Entry, Done]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
         self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
     def submit(self, entry: _Entry, done: Done) -> None:
         """Have `entry` written; `done` is called by the event loop, in order, whoever waits or does not."""
@@ -39,28 +45,42 @@ class GroupCommit(Generic[_Entry]):
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            # What else this turn of the loop brings goes with it.
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._gather, 0, _TURNS)
 
     async def close(self) -> None:
         """Return when all that was submitted is written, or failed."""
         await self._idle.wait()
-        self._thread.shutdown()
+        if self._thread:
+            self._batches.put(None)
+            self._thread.join()
+            self._thread = None
 
-    def _next(self) -> None:
-        if not self._waiting:
-            self._busy = False
-            self._idle.set()
-            return
-        batch, self._waiting = self._waiting, []
+    def _gather(self, before: int, turns: int) -> None:
+        """Have what waits written once it does not grow any more; `before` is what waited a turn ago."""
         loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(self._thread, self._write_all, [entry for entry, _ in batch])
-        writing.add_done_callback(lambda written: self._written(batch, written.result()))
+        if len(self._waiting) > before and turns:
+            loop.call_soon(self._gather, len(self._waiting), turns - 1)
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, args=(loop,), name="spool", daemon=True)
+            self._thread.start()
+        batch, self._waiting = self._waiting, []
+        self._batches.put(batch)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write one batch after the other; the thread's own."""
+        while (batch := self._batches.get()) is not None:
+            errors = self._write_all([entry for entry, _ in batch])
+            loop.call_soon_threadsafe(self._written, batch, errors)
 
     def _written(
         self, batch: Sequence[tuple[_Entry, Done]], errors: Sequence[SpoolUnavailable | None]
     ) -> None:
-        self._next()
+        if self._waiting:
+            self._gather(0, _TURNS)
+        else:
+            self._busy = False
+            self._idle.set()
         for (_, done), error in zip(batch, errors, strict=True):
             done(error)
 

@@ -25,6 +25,7 @@ from services.smtp.errors import SpoolUnavailable
 from services.smtp.incoming import Message
 from services.smtp.message import QueuedMessage
 from services.smtp.queue import Queue
+from services.smtp.receiving import Receiver
 from services.smtp.replies import Reply
 from services.smtp.session import Session, Turn
 from services.smtp.trace import field, missing_fields, received
@@ -80,7 +81,7 @@ class Sessions:
                 del self._clients[session.client]
 
 
-class ServerSession(asyncio.Protocol):
+class ServerSession(Receiver):
     """One client's session; it is one of `sessions` from its beginning to its end."""
 
     def __init__(self, reception: Reception, sessions: Sessions) -> None:
@@ -162,7 +163,7 @@ class ServerSession(asyncio.Protocol):
 
     # Octets
 
-    def data_received(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
         before = self._session.waiting
         self._session.receive(data)
         if self._work is None:
