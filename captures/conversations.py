@@ -42,7 +42,7 @@ __all__ = [
     "PORTS",
 ]
 
-PORTS: Final = frozenset({25, 53, 465, 587})
+PORTS: Final = frozenset({25, 53, 143, 465, 587, 993})
 """The server ports of TCP connections that mail and DNS use."""
 _DOMAIN: Final = b"\x00\x35"
 """Port 53."""

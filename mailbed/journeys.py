@@ -24,10 +24,11 @@ from typing import IO, Any
 
 from captures import pcapng
 from captures.errors import CaptureError
-from captures.journeys import Check, End, Hop, Journey, Journeys, State, document, read_journeys
+from captures.journeys import Check, End, Hop, Journey, Journeys, Place, State, document, read_journeys
 from captures.smtp import received_ids
 from mailbed import rundir
 from mailbed.errors import LabError
+from mailbed.fetches import Fetches
 from mailbed.tracking import Outcome, Tracker
 from mailbed.verdicts import Verdicts
 from services.mailbox import folder, maildir
@@ -43,10 +44,12 @@ def read(run: Path) -> Journeys:
     """Return the journeys of a run, ended or not. Raises: LabError if it has no capture that can be read."""
     found = read_capture(run / CAPTURE)
     with contextlib.suppress(OSError, TopologyError):
-        tracker, verdicts = _told(run)
+        tracker, verdicts, fetches = _told(run)
         return dataclasses.replace(
             found,
-            journeys=tuple(verdicts.added(checked(journey, tracker, run)) for journey in found.journeys),
+            journeys=tuple(
+                fetches.added(verdicts.added(checked(journey, tracker, run))) for journey in found.journeys
+            ),
         )
     return found
 
@@ -115,18 +118,25 @@ def _replaced(path: Path) -> Iterator[IO[str]]:
             raise
 
 
-def _told(run: Path) -> tuple[Tracker, Verdicts]:
-    """What the events of the run tell of every message, and what filters made of them."""
+def _told(run: Path) -> tuple[Tracker, Verdicts, Fetches]:
+    """What the events of the run tell of every message, what filters made of it, and who fetched it."""
     plan = planfile.loads((run / "plan.toml").read_text(encoding="utf-8"), name=str(run))
     hosts = {host.fqdn: host.name for host in plan.hosts}
-    hosts |= {str(interface.address.ip): interface.host for interface in assign(plan).interfaces}
-    tracker, verdicts = Tracker(hosts), Verdicts()
+    names = {host.name: host.fqdn for host in plan.hosts}
+    places: dict[str, Place] = {}
+    for interface in assign(plan).interfaces:
+        address = str(interface.address.ip)
+        hosts[address] = interface.host
+        places[address] = Place(host=interface.host, name=names[interface.host], address=address)
+        places.setdefault(interface.host, places[address])
+    tracker, verdicts, fetches = Tracker(hosts), Verdicts(), Fetches(places)
     for event in _events(run / "events.jsonl"):
         # A line that somebody has written by hand tells nothing.
         with contextlib.suppress(KeyError, TypeError, ValueError):
             tracker.learn(event)
             verdicts.learn(event)
-    return tracker, verdicts
+            fetches.learn(event)
+    return tracker, verdicts, fetches
 
 
 def _events(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ linking                           sessions that carried the same message, host b
 attribution, routes               whose an attempt was that shows no message
 questions, presence               which lookups lie behind a hop
 reading, hops, places, notices    hops, lookups, letters and the end of each journey
+fetches                           who has read the message, over IMAP
 model, document                   what is known of a journey, and its JSON (mailbed.journey/1)
 steps, rounds, text               the same as an account in the letters A to G
 """
@@ -16,6 +17,7 @@ from captures.journeys.model import (
     Attempt,
     Check,
     End,
+    Fetch,
     Hop,
     Journey,
     Journeys,
@@ -32,6 +34,7 @@ __all__ = [
     "Attempt",
     "Check",
     "End",
+    "Fetch",
     "Hop",
     "Journey",
     "Journeys",

@@ -33,6 +33,20 @@
         mailbox_file              where the message lies, relative to the run directory; "" if nobody looked
         checks                    what else says where the message went: source (received, events,
                                   mailbox), agrees, detail
+        fetches                   each time that the message was read from the mail store, in order of time
+            source                packets; or event: no packet shows it, its server tells of it
+            client, server        host, name, address: of the mail program, of the IMAP server
+            user                  who had logged in, "" if that is not known
+            ms, ended_ms          from the FETCH to its reply
+            size, whole           octets of the message in the responses; whether these are all
+            session               the connection; null for an event
+                port, client_port, ms, connected_ms, ended, path, tls, interface, frame, last_frame, filter
+                                          as in a hop's attempt
+                greeting                  text, ms, frame; null if there was none
+                opening                   what was said before the first FETCH: command, ms, frame, reply
+                command                   the FETCH and its reply, likewise
+                number, uid, item         of the message in the mailbox (uid null: not told); BODY[] or RFC822
+                first_frame, message_frame, message_ms   the packets of its octets, and when the last one came
         hops                      each server that was tried, in order of time
             step                  A, C, E or F: the letter of the transfer
             client, server        host, name, address; server is null where DNS named none to try
@@ -73,7 +87,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from captures.conversations import Drop, Endpoint
-from captures.journeys.model import Attempt, Hop, Journey, Journeys, Place, Verdict
+from captures.imap import Exchange as ImapExchange
+from captures.imap import Reply as ImapReply
+from captures.journeys.model import Attempt, Fetch, Hop, Journey, Journeys, Place, Reading, Verdict
 from captures.lookups import Lookup, Query
 from captures.smtp import Exchange, Reply
 
@@ -149,7 +165,63 @@ class _Writer:
                 {"source": check.source, "agrees": check.agrees, "detail": check.detail}
                 for check in found.checks
             ],
+            "fetches": [self._fetch(fetch) for fetch in found.fetches],
             "hops": [self._hop(hop) for hop in found.hops],
+        }
+
+    def _fetch(self, fetch: Fetch) -> dict[str, Any]:
+        return {
+            "source": "packets" if fetch.session else "event",
+            "client": _place(fetch.client),
+            "server": _place(fetch.server),
+            "user": fetch.user,
+            "ms": self._ms(fetch.began_ns),
+            "ended_ms": self._ms(fetch.ended_ns),
+            "size": fetch.size,
+            "whole": fetch.whole,
+            "session": self._reading(fetch, fetch.session) if fetch.session else None,
+        }
+
+    def _reading(self, fetch: Fetch, session: Reading) -> dict[str, Any]:
+        return {
+            **self._connection(fetch, session),
+            "greeting": self._line(session.greeting),
+            "opening": [self._command(exchange) for exchange in session.opening],
+            "command": self._command(session.exchange),
+            "number": session.number,
+            "uid": session.uid,
+            "item": session.item,
+            "first_frame": session.first_frame,
+            "message_frame": session.message_frame,
+            "message_ms": self._ms(session.message_ns),
+        }
+
+    def _command(self, exchange: ImapExchange) -> dict[str, Any]:
+        return {
+            "command": exchange.command,
+            "ms": self._ms(exchange.time_ns),
+            "frame": exchange.frame,
+            "reply": self._line(exchange.reply),
+        }
+
+    def _line(self, reply: ImapReply | None) -> dict[str, Any] | None:
+        if reply is None:
+            return None
+        return {"text": reply.text, "ms": self._ms(reply.time_ns), "frame": reply.frame}
+
+    def _connection(self, ends: Hop | Fetch, found: Attempt | Reading) -> dict[str, Any]:
+        return {
+            "port": found.port,
+            "client_port": found.client_port,
+            "ms": self._ms(found.opened_ns),
+            "connected_ms": None if found.connected_ns is None else self._ms(found.connected_ns),
+            "ended": found.ended,
+            "path": list(found.path),
+            "tls": _tls(found),
+            "interface": found.interface,
+            "frame": found.frame,
+            "last_frame": found.last_frame,
+            "filter": display_filter(ends, found),
         }
 
     def _verdict(self, verdict: Verdict) -> dict[str, Any]:
@@ -211,22 +283,12 @@ class _Writer:
 
     def _attempt(self, hop: Hop, attempt: Attempt) -> dict[str, Any]:
         return {
-            "port": attempt.port,
-            "client_port": attempt.client_port,
-            "ms": self._ms(attempt.opened_ns),
-            "connected_ms": None if attempt.connected_ns is None else self._ms(attempt.connected_ns),
-            "ended": attempt.ended,
-            "path": list(attempt.path),
+            **self._connection(hop, attempt),
             "dropped_by": attempt.dropped_by,
             "helo": attempt.helo,
             "greeting": self._reply(attempt.greeting),
-            "tls": _tls(attempt),
             "user": attempt.user,
             "opening": [self._exchange(exchange) for exchange in attempt.opening],
-            "interface": attempt.interface,
-            "frame": attempt.frame,
-            "last_frame": attempt.last_frame,
-            "filter": display_filter(hop, attempt),
         }
 
     def _lookup(self, lookup: Lookup) -> dict[str, Any]:
@@ -263,8 +325,8 @@ class _Writer:
         }
 
 
-def display_filter(hop: Hop, attempt: Attempt) -> str:
-    """Return a Wireshark display filter for a hop's connection, at the interface it was read at."""
+def display_filter(hop: Hop | Fetch, attempt: Attempt | Reading) -> str:
+    """Return a Wireshark display filter for a connection, at the interface it was read at."""
     ends = f"ip.addr == {hop.client.address}" + (f" && ip.addr == {hop.server.address}" if hop.server else "")
     return (
         f'frame.interface_name == "{attempt.interface}" && {ends} && tcp.port == {attempt.client_port}'
@@ -276,7 +338,7 @@ def _took_ms(query: Query) -> float | None:
     return None if query.answered_ns is None else round((query.answered_ns - query.time_ns) / 1e6, 3)
 
 
-def _tls(attempt: Attempt) -> str:
+def _tls(attempt: Attempt | Reading) -> str:
     return {"opened": "TLS 1.3", "sealed": f"sealed: {attempt.sealed_reason}"}.get(attempt.tls, "")
 
 

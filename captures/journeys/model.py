@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from captures.conversations import Drop
+from captures.imap import Exchange as ImapExchange
+from captures.imap import Reply as ImapReply
 from captures.lookups import Lookup
 from captures.smtp import Exchange, Reply
 
@@ -192,6 +194,56 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An IMAP session in which a message was fetched, as the wire shows it.
+
+    Connection and TLS are told as in `Attempt`. `opening` is what was said before the first FETCH, `exchange`
+    the command that brought the message, and its reply; `number` and `uid` are what the server called it by,
+    `item` is how it called its octets (`BODY[]`), which lie in the packets from `first_frame` to
+    `message_frame`.
+    """
+
+    client_port: int
+    port: int
+    interface: str
+    frame: int
+    last_frame: int
+    opened_ns: int
+    connected_ns: int | None
+    ended: str
+    path: tuple[str, ...]
+    greeting: ImapReply | None
+    tls: str
+    sealed_reason: str
+    opening: tuple[ImapExchange, ...]
+    exchange: ImapExchange
+    number: int
+    uid: int | None
+    item: str
+    first_frame: int
+    message_ns: int
+    message_frame: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """The message was read: `user` fetched it from the mail store `server`, with a mail program on `client`.
+
+    `size` is how many of its octets were sent, `whole` whether that was all. Where the capture has no packets
+    of it, `session` is None, and all this is what the server's event tells.
+    """
+
+    client: Place
+    server: Place
+    user: str
+    began_ns: int
+    ended_ns: int
+    size: int
+    whole: bool
+    session: Reading | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Journey:
     """One message's way to one recipient, and the `notices` to the sender that report on it.
 
@@ -213,6 +265,7 @@ class Journey:
     checks: tuple[Check, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     mailbox_file: str = ""
+    fetches: tuple[Fetch, ...] = ()
 
     @property
     def started_ns(self) -> int:

@@ -20,7 +20,10 @@ from collections.abc import Iterable, Sequence
 
 from captures.conversations import read_conversations
 from captures.garbage import no_garbage_collection
+from captures.imap import IMAP_PORTS
+from captures.imap import read_session as read_imap
 from captures.journeys.attribution import attribute
+from captures.journeys.fetches import with_fetches
 from captures.journeys.hops import attempt, end, reached, received
 from captures.journeys.linking import MAIL_PORTS, Transfer, domain, everything, link
 from captures.journeys.model import Hop, Journey, Journeys
@@ -53,8 +56,13 @@ def _read(reader: Reader) -> Journeys:
         for connection in wire.connections
         if connection.server.port in MAIL_PORTS and (session := read_session(connection, secrets))
     ]
+    readings = [
+        reading
+        for connection in wire.connections
+        if connection.server.port in IMAP_PORTS and (reading := read_imap(connection, secrets))
+    ]
     return Journeys(
-        journeys=tuple(journeys(sessions, read_lookups(wire))),
+        journeys=tuple(with_fetches(journeys(sessions, read_lookups(wire)), readings)),
         drops=tuple(wire.drops),
         packets=wire.packets,
         dropped=wire.dropped,

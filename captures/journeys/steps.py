@@ -8,7 +8,8 @@ Theory of operation. A hop becomes up to four kinds of step, told by the host th
     B    the sender's server has the message
     F    what a content filter there makes of it, with every rule that fired
 
-`x` is the hop's own letter. The last step says how it ended: G if that was in the recipient's mailbox.
+`x` is the hop's own letter. Then it is said how it ended: G if that was in the recipient's mailbox. G is also
+each time that it was fetched from there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from captures.journeys.model import STEPS, End, Hop, Journey, Reached, Step, Verdict
+from captures.journeys.model import STEPS, End, Fetch, Hop, Journey, Reached, Step, Verdict
 from captures.journeys.rounds import in_line, worth_telling
 from captures.lookups import Lookup, Query
 
@@ -31,7 +32,7 @@ Line = tuple[str, str]
 class Told:
     """One step: when (nanoseconds since 1970), which host did it, what it did, and the particulars.
 
-    `about` is the lookup or the session that it tells of, if it tells of one.
+    `about` is the lookup, the session or the fetch that it tells of, if it tells of one.
     """
 
     letter: Step
@@ -40,7 +41,7 @@ class Told:
     text: str
     lines: tuple[Line, ...] = ()
     good: bool = True
-    about: Lookup | Hop | None = None
+    about: Lookup | Hop | Fetch | None = None
 
 
 def steps(journey: Journey, *, run: str = "", thin: bool = False) -> list[Told]:
@@ -59,7 +60,7 @@ def steps(journey: Journey, *, run: str = "", thin: bool = False) -> list[Told]:
     told.append(_end(journey, run))
     for verdict in journey.verdicts:
         told.insert(_place(told, verdict), _judged(verdict))
-    return told
+    return told + [_fetched(fetch) for fetch in journey.fetches]
 
 
 def _hop(hop: Hop) -> Iterator[Told]:
@@ -234,6 +235,29 @@ def _end(journey: Journey, run: str) -> Told:
         text=_ending(end, journey.recipient, filed=bool(journey.mailbox_file)),
         lines=tuple(_afterwards(journey, run)),
         good=end.state == "delivered",
+    )
+
+
+def _fetched(fetch: Fetch) -> Told:
+    user = f", as {fetch.user}" if fetch.user else ""
+    session, lines = fetch.session, []
+    if session is None:
+        text = f"← {fetch.server.host}: fetched over IMAP{user}, as that server tells: no packet shows it"
+        lines.append(("message", f"{fetch.size:,} bytes"))
+    else:
+        secured = f", {_TLS[session.tls]}" if session.tls else ""
+        between = f", by way of {', '.join(session.path[1:-1])}" if session.path[1:-1] else ""
+        text = f"← {fetch.server.host}: IMAP on port {session.port}{secured}{user}{between}"
+        named = f"message {session.number}" + ("" if session.uid is None else f", UID {session.uid}")
+        lines.append(("FETCH", f"{named}  {session.exchange.reply or 'no reply'}"))
+        lines.append((session.item, f"{fetch.size:,} bytes{'' if fetch.whole else ' of it'}"))
+    return Told(
+        letter="G",
+        time_ns=fetch.began_ns,
+        host=fetch.client.host,
+        text=text,
+        lines=tuple(lines),
+        about=fetch,
     )
 
 

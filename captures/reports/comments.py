@@ -5,6 +5,7 @@ Theory of operation. A comment is the letter of the step, a colon, and what the 
     a question to a DNS server, and its answer     of the host that sends mail, and of its resolver
     the SYN of each hop, and the last packet       also of those that came to nothing
     each command of the session, and its reply     those before MAIL, and those about this recipient
+    the same of an IMAP session, and the message   the first and the last packet that have it
 
 each at the capture point where it was read, which is one copy of the packet, at its sender's or its client's
 own end. A packet that serves several journeys, or holds several commands (PIPELINING), has all of that in its
@@ -19,7 +20,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from captures.journeys.model import Attempt, Hop, Journeys, Step
+from captures.imap import Exchange as ImapExchange
+from captures.imap import Reply as ImapReply
+from captures.journeys.model import Attempt, Fetch, Hop, Journeys, Reading, Step
 from captures.lookups import Lookup, Query
 from captures.reports.visible import shortened, visible
 from captures.smtp import Exchange, Reply
@@ -46,6 +49,10 @@ def comments(found: Journeys) -> dict[int, str]:
     for journey in found.journeys:
         for hop in journey.hops:
             for frame, remark in _hop(hop, takes_over="B" if hop is journey.handed_in else hop.step):
+                if frame:
+                    remarks.setdefault(frame, {})[remark] = None
+        for fetch in journey.fetches:
+            for frame, remark in _fetch(fetch):
                 if frame:
                     remarks.setdefault(frame, {})[remark] = None
     return {frame: _comment(remarks[frame]) for frame in sorted(remarks)}
@@ -80,6 +87,24 @@ def _hop(hop: Hop, takes_over: Step) -> _Remarks:
         )
 
 
+def _fetch(fetch: Fetch) -> _Remarks:
+    """What is said of an IMAP session; nothing of one that no packet shows."""
+    session = fetch.session
+    if session is None:
+        return
+    client, server = fetch.client.host, fetch.server.host
+    yield from _connection("G", client, server, session)
+    for exchange in session.opening:
+        yield from _exchange("G", client, server, exchange)
+    command, *reply = _exchange("G", client, server, session.exchange)
+    yield command
+    if session.first_frame != session.message_frame:
+        yield session.first_frame, _Remark("G", server, "begins to send the message")
+    size = f"{fetch.size:,} bytes{'' if fetch.whole else ' of it'}"
+    yield session.message_frame, _Remark("G", server, f"has sent the message, {size}")
+    yield from reply
+
+
 _VERDICTS: Final = {
     "accepted": "takes the message over:",
     "deferred": "does not take the message now:",
@@ -108,7 +133,7 @@ def _answer(query: Query, lookup: Lookup) -> str:
     return f"answers{cached}: {query.said}"
 
 
-def _connection(letter: Step, client: str, server: str, attempt: Attempt) -> _Remarks:
+def _connection(letter: Step, client: str, server: str, attempt: Attempt | Reading) -> _Remarks:
     unanswered = ": no answer" if attempt.ended == "unanswered" else ""
     yield attempt.frame, _Remark(letter, client, f"connects to {server}{unanswered}")
     if attempt.greeting is not None:
@@ -120,12 +145,12 @@ def _connection(letter: Step, client: str, server: str, attempt: Attempt) -> _Re
         yield attempt.last_frame, _Remark(letter, "", f"the session of {client} with {server} {how}")
 
 
-def _exchange(letter: Step, client: str, server: str, exchange: Exchange) -> _Remarks:
+def _exchange(letter: Step, client: str, server: str, exchange: Exchange | ImapExchange) -> _Remarks:
     if exchange.command:
         yield exchange.frame, _Remark(letter, f"{client} says", exchange.command)
     if exchange.reply is not None:
         yield exchange.reply.frame, _said(letter, server, exchange.reply)
 
 
-def _said(letter: Step, server: str, reply: Reply) -> _Remark:
+def _said(letter: Step, server: str, reply: Reply | ImapReply) -> _Remark:
     return _Remark(letter, f"{server} says", str(reply))

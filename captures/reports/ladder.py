@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from captures.journeys.model import Hop, Journey, Place
+from captures.journeys.model import Fetch, Hop, Journey, Place
 from captures.journeys.places import organisation
 from captures.journeys.rounds import in_line
 from captures.journeys.steps import duration
@@ -30,7 +30,7 @@ from captures.reports.shapes import Column, Custody, Group, Kind, Ladder, Mark, 
 from captures.reports.visible import shortened
 
 _HEIGHTS: Final[dict[Kind, int]] = {
-    "lookup": 27, "hop": 50, "queue": 22, "accepted": 22, "end": 36, "skipped": 34,
+    "lookup": 27, "hop": 50, "queue": 22, "accepted": 22, "end": 36, "fetch": 50, "skipped": 34,
 }  # fmt: skip
 _TOP: Final = 66
 _GUTTER: Final = 84
@@ -69,7 +69,7 @@ class _Drawing:
         y = _TOP
         for row in rows:
             height = _HEIGHTS[row.kind] + (12 if row.long else 0)
-            row.y = y + (22 if row.kind == "hop" else height // 2)
+            row.y = y + (22 if row.kind in ("hop", "fetch") else height // 2)
             y += height
         dns = Column(x=self.dns_x, label="resolver", title="the host's own resolver")
         names = zip(("root", "top level", "domain"), LEVELS, strict=True)
@@ -98,6 +98,9 @@ class _Drawing:
             for place in (hop.client, hop.server):
                 if place is not None:
                     places.setdefault(place.host, place)
+        for fetch in self.journey.fetches:
+            for place in (fetch.server, fetch.client):
+                places.setdefault(place.host, place)
         sender, recipient = sides(self.journey)
         sorts: list[tuple[Side, str]] = [
             ("sender", sender),
@@ -138,6 +141,8 @@ class _Drawing:
                     x = self._x(hop.server)
                     yield Row(kind="accepted", time_ns=hop.ended_ns, letter="B", x=x, label=label)
         yield self._end()
+        for number, fetch in enumerate(self.journey.fetches, 1):
+            yield self._fetch(fetch, f"{self.anchor}-g{number}")
 
     def _queue(self, hop: Hop, waited_ns: int) -> Row:
         return Row(
@@ -219,6 +224,20 @@ class _Drawing:
             good=delivered,
         )
 
+    def _fetch(self, fetch: Fetch, href: str) -> Row:
+        who = f"{fetch.client.host} fetches the message from {fetch.server.host}"
+        return Row(
+            kind="fetch",
+            time_ns=fetch.began_ns,
+            letter="G",
+            x=self._x(fetch.server),
+            end=self._x(fetch.client),
+            label="fetched" if fetch.session else "fetched (an event)",
+            note=duration(fetch.ended_ns - fetch.began_ns) if fetch.session else "no packets",
+            title=f"{who}: {f'{fetch.size:,} bytes' if fetch.session else 'as that server tells'}",
+            href=href,
+        )
+
     def _custody(self, rows: Sequence[Row]) -> Iterator[Custody]:
         """Where the message was from when it came until it was handed on, or to the end of the picture."""
         at: int | None = self._x(self.journey.hops[0].client)
@@ -237,7 +256,9 @@ class _Drawing:
         path = ", then ".join(self.journey.path)
         tried = [hop for hop in self.journey.hops if not hop.accepted]
         failed = f" {len(tried)} {'attempt' if len(tried) == 1 else 'attempts'} failed." if tried else ""
-        return f"The message went from {path}. It ended as {self.journey.end.state}.{failed}"
+        times = len(self.journey.fetches)
+        read = f" It was fetched {'once' if times == 1 else f'{times} times'}." if times else ""
+        return f"The message went from {path}. It ended as {self.journey.end.state}.{failed}{read}"
 
 
 def sides(journey: Journey) -> tuple[str, str]:

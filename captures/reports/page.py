@@ -22,7 +22,7 @@ import jinja2
 from markupsafe import Markup
 
 from captures.journeys.document import display_filter
-from captures.journeys.model import STEPS, Attempt, Hop, Journey, Journeys, State, Step
+from captures.journeys.model import STEPS, Attempt, Fetch, Hop, Journey, Journeys, Reading, State, Step
 from captures.journeys.steps import Told, duration, steps
 from captures.lookups import Lookup
 from captures.reports.ladder import ladder, side, sides, verdict
@@ -114,12 +114,14 @@ def _account(journey: Journey, anchor: str) -> Iterator[tuple[Told, str]]:
 
 
 def _places(journey: Journey, anchor: str) -> Iterator[str]:
-    """Where lookups and sessions are told, in the order of the account."""
+    """Where lookups, sessions and fetches are told, in the order of the account."""
     for number, hop in enumerate(journey.hops, 1):
         for index in range(1, len(hop.lookups) + 1):
             yield f"{anchor}-h{number}-l{index}"
         if hop.server is not None:
             yield f"{anchor}-h{number}"
+    for number in range(1, len(journey.fetches) + 1):
+        yield f"{anchor}-g{number}"
 
 
 @cache
@@ -143,6 +145,7 @@ def _environment() -> jinja2.Environment:
     environment.tests |= {
         "lookup": lambda value: isinstance(value, Lookup),
         "hop": lambda value: isinstance(value, Hop),
+        "fetch": lambda value: isinstance(value, Fetch) and value.session is not None,
     }
     environment.globals |= {"display_filter": display_filter, "sign": _sign, "tls": _tls, "verdict": verdict}
     return environment
@@ -182,7 +185,7 @@ def _sign(state: State) -> tuple[str, str]:
     return ("✕", "bad") if failed else ("…", "soft")
 
 
-def _tls(attempt: Attempt) -> str:
+def _tls(attempt: Attempt | Reading) -> str:
     if attempt.greeting is None and not attempt.tls:
         return ""
     return {"opened": "TLS 1.3", "sealed": "TLS that cannot be opened"}.get(attempt.tls, "in the clear")

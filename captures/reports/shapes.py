@@ -8,7 +8,7 @@ from typing import Literal
 from captures.journeys.model import Step
 
 Side = Literal["sender", "internet", "recipient"]
-Kind = Literal["lookup", "hop", "queue", "accepted", "end", "skipped"]
+Kind = Literal["lookup", "hop", "queue", "accepted", "end", "fetch", "skipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,8 @@ Delete = Annotated[bool, typer.Option("--delete", help="Afterwards they are gone
 def inbox(context: typer.Context) -> None:
     """Read a mailbox over IMAP, from its user's host.
 
-    What is fetched crosses the emulated network and is in the capture. Where the lab has ended, or the
+    What is fetched crosses the emulated network and is in the capture; the
+    journey shows it as step G. Where the lab has ended, or the
     user has no mail client, the Maildir is read instead, and that is said.
     """
     need_verb(context)

@@ -74,6 +74,36 @@ def test_bob_reads(shared_lab: Lab) -> None:
         box.read(mail.uid)
 
 
+def test_the_journey_shows_each_fetch(shared_lab: Lab) -> None:
+    """Step G: each time that bob fetches the message his session is read from the packets, frame by frame."""
+    lab = shared_lab
+    stored = deliver(lab, "fetched twice", "Hello\n" * 1000)
+    box = lab.inbox(BOB)
+    uid = box.messages()[-1].uid
+    assert not lab.journeys().journeys[-1].fetches, "a list of messages is no fetch"
+    for mark_read in (False, True):
+        box.read(uid, mark_read=mark_read)
+    journey = lab.journeys().journeys[-1]
+    assert [(fetch.client.host, fetch.user, fetch.size) for fetch in journey.fetches] == [
+        ("bob", BOB, len(stored))
+    ] * 2
+    frames = list(lab.packets("bob-eth0"))
+    for fetch in journey.fetches:
+        found = fetch.session
+        assert found is not None, "told from the packets, not from the server's event"
+        assert (found.tls, found.uid, fetch.whole) == ("opened", uid, True)
+        assert found.exchange.command == f"UID FETCH {uid} (BODY.PEEK[])"
+        assert (
+            found.frame < found.exchange.frame < found.first_frame <= found.message_frame < found.last_frame
+        )
+        ours = [packet for packet in frames if packet.haslayer("TCP") and packet["TCP"].sport == 143]
+        sent = [packet for packet in ours if packet["TCP"].dport == found.client_port]
+        times = [round(float(packet.time) * 1e6) for packet in sent]
+        assert any(abs(time - found.message_ns // 1000) <= 1 for time in times)
+    assert all(check.agrees for check in journey.checks)
+    box.delete(uid)
+
+
 def test_waiting(shared_lab: Lab) -> None:
     """Who waits is told of the message that arrives meanwhile, and in the end that none came."""
     box = shared_lab.inbox(BOB)

@@ -221,12 +221,12 @@ def test_a_stray_reset_is_no_connection() -> None:
 
 def test_only_the_ports_asked_for_keep_their_bytes() -> None:
     """Connections to other ports are told of, without what was said."""
-    ports = (40000, 143)
-    frames = [segment(ports=ports, flags=SYN, seq=ISN), segment(ports=ports, data=b"a LOGIN bob\r\n")]
+    ports = (40000, 110)
+    frames = [segment(ports=ports, flags=SYN, seq=ISN), segment(ports=ports, data=b"USER bob\r\n")]
     connection = only(at_one_interface(frames))
-    assert (connection.server.port, connection.sent, connection.gap) == (143, [], False)
+    assert (connection.server.port, connection.sent, connection.gap) == (110, [], False)
     asked = Wire("eth0").cross(frames[0], ("eth0", "")).cross(frames[1], ("eth0", ""))
-    assert said(only(asked.read(ports=frozenset({143}))).sent) == b"a LOGIN bob\r\n"
+    assert said(only(asked.read(ports=frozenset({110}))).sent) == b"USER bob\r\n"
 
 
 # The bytes of a connection ---------------------------------------------------------------------------------
