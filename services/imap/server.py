@@ -20,7 +20,8 @@ from collections.abc import Callable
 
 from services.errors import ConfigError, ServiceError
 from services.imap.config import ImapConfig, load
-from services.imap.session import Session, Settings
+from services.imap.session import Session
+from services.imap.settings import Settings
 from services.mailbox.folder import Folder
 from services.mailbox.maildir import mailbox_path
 from services.notices import Notices

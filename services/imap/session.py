@@ -6,7 +6,8 @@ STARTTLS has been answered, `wants_tls` is set, and whatever else came with it i
 can put commands into the session that TLS protects. While the client idles, the edge calls `poll` now and
 then.
 
-Passwords are taken under TLS alone. A client who guesses, or sends what is no IMAP, is sent away.
+What is asked of mailboxes and messages is for `mailboxes`, from the login on. Passwords are taken under TLS
+alone. A client who guesses, or sends what is no IMAP, is sent away.
 """
 
 from __future__ import annotations
@@ -16,15 +17,13 @@ import binascii
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from services.imap import fetching
 from services.imap.framing import Framer, TooLarge, Waiting
+from services.imap.mailboxes import COMMANDS, WITH_UID, Mailboxes, Refused
 from services.imap.searching import BadCharset
-from services.imap.selected import Gone, View, letters_of
+from services.imap.selected import Gone
+from services.imap.settings import Settings
 from services.imap.syntax import BadSyntax, Reader
-from services.mailbox.folder import Entry, Folder
 
 log = logging.getLogger("services.imap")
 
@@ -38,32 +37,6 @@ _ALWAYS = "IMAP4rev1 LITERAL+ SASL-IR ID IDLE UIDPLUS UNSELECT"
 _BY_NUMBER = ("FETCH", "STORE", "SEARCH")
 
 
-class Accounts(Protocol):
-    """Who has mail here."""
-
-    def authenticate(self, name: str, password: str) -> str | None:
-        """Return the address of the user who is called so and has that password."""
-
-    def folder(self, user: str) -> Folder:
-        """Return a user's INBOX, the same one for each session. Raises: OSError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What sessions are told: `told` takes events (`kind`, fields), `message_limit` is in octets."""
-
-    hostname: str
-    host: str
-    accounts: Accounts
-    tls: bool
-    message_limit: int
-    told: Callable[..., None] = field(repr=False)
-
-
-class Refused(Exception):
-    """The command is answered with NO and this text."""
-
-
 class Session:
     """One client's session; `secure` if it is under TLS, `client` is its address."""
 
@@ -72,8 +45,7 @@ class Session:
         self._client = client
         self._secure = secure
         self._framer = Framer(literal_limit=_SMALL, message_limit=_SMALL)
-        self._user: str | None = None
-        self._view: View | None = None
+        self._mailboxes: Mailboxes | None = None
         self._next: Callable[[bytes], None] | None = None
         self._mistakes = self._guesses = 0
         self.output: list[bytes] = []
@@ -84,7 +56,7 @@ class Session:
 
     @property
     def authenticated(self) -> bool:
-        return self._user is not None
+        return self._mailboxes is not None
 
     def receive(self, octets: bytes) -> None:
         """Answer what can be answered of what has come."""
@@ -111,9 +83,9 @@ class Session:
 
     def poll(self) -> None:
         """Tell a client that idles what has changed."""
-        if self.idling and self._view is not None:
+        if self.idling and self._mailboxes is not None and (view := self._mailboxes.view):
             try:
-                self._view.update(expunge=True)
+                view.update(expunge=True)
             except OSError as error:
                 self.bye(f"the mailbox cannot be read: {error.strerror}")
 
@@ -158,38 +130,38 @@ class Session:
         if by_uid:
             reader.space()
             name = reader.atom()
-            if name not in _WITH_UID:
+            if name not in WITH_UID:
                 raise BadSyntax(f"there is no UID {name}")
-        command = _COMMANDS.get(name)
-        if command is None:
+        when, run = _COMMANDS.get(name, ("in", None))
+        if run is None and name not in COMMANDS:
             raise BadSyntax(f"{name} is no command that is known here")
-        state, run = command
-        if state == "out" and self._user is not None:
+        if when == "out" and self._mailboxes is not None:
             raise BadSyntax(f"{name} comes before the login")
-        if state in ("in", "selected") and self._user is None:
+        if when == "in" and self._mailboxes is None:
             raise BadSyntax(f"{name} needs a login first")
-        if state == "selected" and self._view is None:
-            raise BadSyntax(f"{name} needs a mailbox to be selected")
-        return run(self, tag, reader, by_uid)
+        if run is not None:
+            return run(self, tag, reader)
+        assert self._mailboxes is not None  # noqa: S101 - it has logged in
+        return self._mailboxes.run(name, reader, by_uid=by_uid)
 
     def _finish(self, tag: str, name: str, answer: str) -> None:
-        if self._view is not None and not self.closing:
+        if self._mailboxes is not None and (view := self._mailboxes.view) and not self.closing:
             try:
-                self._view.update(expunge=name not in _BY_NUMBER)
+                view.update(expunge=name not in _BY_NUMBER)
             except OSError as error:
-                log.error("%s: %s", self._user, error)
+                log.error("%s: %s", self._mailboxes.user, error)
         self._line(f"{tag} {answer}")
 
-    def _capability_command(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _capability_command(self, _tag: str, reader: Reader) -> str:
         reader.end()
         self._line(f"* CAPABILITY {self._capability()}")
         return "OK done"
 
-    def _noop(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _noop(self, _tag: str, reader: Reader) -> str:
         reader.end()
         return "OK done"
 
-    def _id(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _id(self, _tag: str, reader: Reader) -> str:
         reader.space()
         if not reader.skip(b"NIL"):
             reader.expect(b"(")
@@ -201,12 +173,12 @@ class Session:
         self._line('* ID ("name" "Mailbed")')
         return "OK done"
 
-    def _logout(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _logout(self, _tag: str, reader: Reader) -> str:
         reader.end()
         self.bye("good-bye")
         return "OK done"
 
-    def _starttls(self, tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _starttls(self, tag: str, reader: Reader) -> str:
         reader.end()
         if self._secure or not self._settings.tls:
             raise BadSyntax("TLS is there already" if self._secure else "there is no TLS here")
@@ -215,7 +187,7 @@ class Session:
         self.wants_tls = True
         return ""
 
-    def _login(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _login(self, _tag: str, reader: Reader) -> str:
         reader.space()
         name = reader.astring()
         reader.space()
@@ -223,7 +195,7 @@ class Session:
         reader.end()
         return self._authenticated(name, password)
 
-    def _authenticate(self, tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _authenticate(self, tag: str, reader: Reader) -> str:
         reader.space()
         mechanism = reader.atom()
         if mechanism != "PLAIN":
@@ -272,7 +244,9 @@ class Session:
             if self._guesses >= _MOST_GUESSES:
                 self.bye("too many wrong passwords")
             raise Refused("[AUTHENTICATIONFAILED] user or password is wrong")
-        self._user = user
+        self._mailboxes = Mailboxes(
+            self._settings, user, client=self._client, say=self._line, untagged=self._untagged
+        )
         self._framer.literal_limit = _LITERAL_LIMIT
         self._framer.message_limit = self._settings.message_limit
         return f"OK [CAPABILITY {self._capability()}] logged in"
@@ -281,93 +255,7 @@ class Session:
         if not self._secure:
             raise Refused("[PRIVACYREQUIRED] STARTTLS first")
 
-    def _list(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        return self._listed(reader, "LIST")
-
-    def _lsub(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        return self._listed(reader, "LSUB")
-
-    def _listed(self, reader: Reader, name: str) -> str:
-        reader.space()
-        reference = reader.astring()
-        reader.space()
-        pattern = reader.astring(pattern=True)
-        reader.end()
-        if not pattern:
-            self._line(f'* {name} (\\Noselect) "/" ""')
-        elif _matches((reference + pattern).decode("utf-8", "replace")):
-            self._line(f'* {name} (\\Noinferiors) "/" INBOX')
-        return "OK done"
-
-    def _subscribe(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        self._mailbox(reader)
-        reader.end()
-        return "OK done"
-
-    def _create(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        reader.space()
-        reader.astring()
-        if reader.skip(b" "):
-            reader.astring()
-        reader.end()
-        raise Refused("[CANNOT] a user has one mailbox here, INBOX, and keeps it")
-
-    def _status(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        folder = self._mailbox(reader)
-        reader.space()
-        names = [word.decode("ascii", "replace").upper() for word in reader.words()]
-        reader.end()
-        folder.refresh()
-        entries = folder.entries.values()
-        values = {
-            "MESSAGES": len(entries),
-            "RECENT": sum(entry.new for entry in entries),
-            "UIDNEXT": folder.next_uid,
-            "UIDVALIDITY": folder.validity,
-            "UNSEEN": sum("S" not in entry.letters for entry in entries),
-        }
-        if not set(names) <= set(values):
-            raise BadSyntax("STATUS tells " + ", ".join(values))
-        self._line("* STATUS INBOX (" + " ".join(f"{name} {values[name]}" for name in names) + ")")
-        return "OK done"
-
-    def _select(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        return self._open(reader, read_only=False)
-
-    def _examine(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        return self._open(reader, read_only=True)
-
-    def _open(self, reader: Reader, *, read_only: bool) -> str:
-        try:
-            folder = self._mailbox(reader)
-        except Refused:
-            # The mailbox before is not selected any more either (RFC 3501 §6.3.1).
-            self._view = None
-            raise
-        reader.end()
-        self._view = View(folder, read_only=read_only, say=self._untagged, fetched=self._fetched)
-        self._view.introduce()
-        return "OK [READ-ONLY] done" if read_only else "OK [READ-WRITE] done"
-
-    def _append(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        folder = self._mailbox(reader, missing="[TRYCREATE] ")
-        reader.space()
-        letters: set[str] = set()
-        if reader.peek() == b"(":
-            letters = letters_of(reader.flags())
-            reader.space()
-        arrival = None
-        if reader.peek() == b'"':
-            arrival = fetching.read_date_time(reader.string())
-            reader.space()
-        if reader.peek() != b"{":
-            raise BadSyntax("the message comes as a literal")
-        content = reader.string()
-        reader.end()
-        uid = folder.append(content, letters, arrival, self._settings.host)
-        return f"OK [APPENDUID {folder.validity} {uid}] done"
-
-    def _idle(self, tag: str, reader: Reader, _by_uid: bool) -> str:
+    def _idle(self, tag: str, reader: Reader) -> str:
         reader.end()
 
         def done(octets: bytes) -> None:
@@ -383,83 +271,10 @@ class Session:
         self.poll()
         return ""
 
-    def _fetch(self, _tag: str, reader: Reader, by_uid: bool) -> str:
-        reader.space()
-        self._selected().fetch(reader, by_uid=by_uid)
-        return "OK done"
-
-    def _store(self, _tag: str, reader: Reader, by_uid: bool) -> str:
-        reader.space()
-        self._writable().store(reader, by_uid=by_uid)
-        return "OK done"
-
-    def _search(self, _tag: str, reader: Reader, by_uid: bool) -> str:
-        reader.space()
-        self._selected().search(reader, by_uid=by_uid)
-        return "OK done"
-
-    def _copy(self, _tag: str, reader: Reader, by_uid: bool) -> str:
-        reader.space()
-        view = self._selected()
-        entries, target = view.copied(reader, by_uid=by_uid)
-        if target.upper() != b"INBOX":
-            raise Refused("[TRYCREATE] there is no such mailbox")
-        copies = []
-        for entry in entries:
-            content = view.folder.read(entry.uid)
-            if content is not None:
-                uid = view.folder.append(content, entry.letters, entry.arrival, self._settings.host)
-                copies.append((entry.uid, uid))
-        if not copies:
-            return "OK there was nothing to copy"
-        before, after = (",".join(map(str, uids)) for uids in zip(*copies, strict=True))
-        return f"OK [COPYUID {view.folder.validity} {before} {after}] done"
-
-    def _expunge(self, _tag: str, reader: Reader, by_uid: bool) -> str:
-        view = self._writable()
-        if by_uid:
-            reader.space()
-        only = reader.numbers() if by_uid else None
-        reader.end()
-        view.expunge(only)
-        return "OK done"
-
-    def _close(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        reader.end()
-        view, self._view = self._selected(), None
-        if not view.read_only:
-            view.expunge()
-        return "OK done"
-
-    def _unselect(self, _tag: str, reader: Reader, _by_uid: bool) -> str:
-        reader.end()
-        self._view = None
-        return "OK done"
-
     # What they share
 
-    def _selected(self) -> View:
-        if self._view is None:
-            raise BadSyntax("no mailbox is selected")
-        return self._view
-
-    def _writable(self) -> View:
-        view = self._selected()
-        if view.read_only:
-            raise Refused("[READ-ONLY] EXAMINE is for looking; SELECT it to change it")
-        return view
-
-    def _mailbox(self, reader: Reader, missing: str = "[NONEXISTENT] ") -> Folder:
-        reader.space()
-        if reader.astring().upper() != b"INBOX":
-            raise Refused(f"{missing}there is no such mailbox: INBOX is all there is")
-        return self._settings.accounts.folder(self._user or "")
-
-    def _fetched(self, entry: Entry) -> None:
-        self._settings.told("fetched", client=self._client, user=self._user, file=entry.name, size=entry.size)
-
     def _capability(self) -> str:
-        if self._user is not None:
+        if self._mailboxes is not None:
             return _ALWAYS
         if self._secure:
             return f"{_ALWAYS} AUTH=PLAIN"
@@ -485,14 +300,8 @@ class Session:
         self.output.append(text.encode("ascii", "replace") + b"\r\n")
 
 
-def _matches(pattern: str) -> bool:
-    """Whether a pattern of LIST names INBOX, whose case does not matter (RFC 3501 §5.1)."""
-    expression = "".join(".*" if char in "*%" else re.escape(char) for char in re.sub("[*%]+", "*", pattern))
-    return re.fullmatch(expression, "INBOX", re.IGNORECASE) is not None
-
-
-_Run = Callable[[Session, str, Reader, bool], str]
-# By name: in which state it may come (any, out, in, selected), and who runs it.
+_Run = Callable[[Session, str, Reader], str]
+# Those that need no login, or more than one reply. By name: when (any, out, in), and who runs it.
 _COMMANDS: dict[str, tuple[str, _Run]] = {
     "CAPABILITY": ("any", Session._capability_command),
     "NOOP": ("any", Session._noop),
@@ -501,25 +310,5 @@ _COMMANDS: dict[str, tuple[str, _Run]] = {
     "STARTTLS": ("out", Session._starttls),
     "LOGIN": ("out", Session._login),
     "AUTHENTICATE": ("out", Session._authenticate),
-    "LIST": ("in", Session._list),
-    "LSUB": ("in", Session._lsub),
-    "SUBSCRIBE": ("in", Session._subscribe),
-    "UNSUBSCRIBE": ("in", Session._subscribe),
-    "CREATE": ("in", Session._create),
-    "DELETE": ("in", Session._create),
-    "RENAME": ("in", Session._create),
-    "STATUS": ("in", Session._status),
-    "SELECT": ("in", Session._select),
-    "EXAMINE": ("in", Session._examine),
-    "APPEND": ("in", Session._append),
     "IDLE": ("in", Session._idle),
-    "CHECK": ("selected", Session._noop),
-    "FETCH": ("selected", Session._fetch),
-    "STORE": ("selected", Session._store),
-    "SEARCH": ("selected", Session._search),
-    "COPY": ("selected", Session._copy),
-    "EXPUNGE": ("selected", Session._expunge),
-    "CLOSE": ("selected", Session._close),
-    "UNSELECT": ("selected", Session._unselect),
 }
-_WITH_UID = ("FETCH", "STORE", "SEARCH", "COPY", "EXPUNGE")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.imap.session import Session, Settings
+from services.imap.session import Session
+from services.imap.settings import Settings
 from services.mailbox import maildir
 from services.mailbox.folder import Folder
 
