@@ -38,7 +38,8 @@ from mailbed.services import Services
 from mailbed.tracking import Tracker
 from topologies import kernel, namespaces, planfile
 from topologies.errors import TopologyError
-from topologies.network import MININET_VERSION, Network
+from topologies.network import Network
+from topologies.nodes import MININET_VERSION
 
 if TYPE_CHECKING:
     from mailbed.zones import LabZones

@@ -51,8 +51,8 @@ if __name__ != "topologies.custom":
 
 from topologies import catalog as _catalog  # noqa: E402 - it is found only now
 from topologies.addressing import assign as _assign  # noqa: E402
-from topologies.network import PlanTopo as _PlanTopo  # noqa: E402
-from topologies.network import StockHost as _StockHost  # noqa: E402
+from topologies.nodes import PlanTopo as _PlanTopo  # noqa: E402
+from topologies.nodes import StockHost as _StockHost  # noqa: E402
 
 
 class _StockTopo(_PlanTopo):

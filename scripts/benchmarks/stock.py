@@ -13,7 +13,7 @@ from pathlib import Path
 
 from topologies.addressing import assign
 from topologies.catalog import load
-from topologies.network import stock_mininet
+from topologies.nodes import stock_mininet
 
 
 def main() -> None:

@@ -77,21 +77,16 @@ Relative paths are relative to the file's directory. A key that is not named her
 
 from __future__ import annotations
 
-import ipaddress
 import tomllib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from services.errors import ConfigError
 from services.lists.settings import BOUNCE_WINDOW_S, COOKIE_LIFE_S, MailingList
-from services.smtp.address import Address, canonical_domain, parse_address
-from services.smtp.errors import BadAddress
+from services.smtp.address import Address, canonical_domain
 from services.smtp.retry import RetryPolicy
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_Value = TypeVar("_Value")
+from services.smtp.table import NETWORKS, Network, Table, check_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +162,16 @@ class ContentFilter:
     report_interval_s: float = 86400.0
     trusted_sealers: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_types(self, _MEMBERS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MtaConfig:
-    """What one mail server does; see the module for the meaning of each value."""
+    """What one mail server does; see the module for the meaning of each value.
+
+    Raises: ConfigError for a value of another type.
+    """
 
     hostname: str
     host: str
@@ -207,10 +208,26 @@ class MtaConfig:
     lists: tuple[MailingList, ...] = ()
     list_journals: Path = Path("lists")
 
+    def __post_init__(self) -> None:
+        check_types(self, _MEMBERS)
+
     @property
     def retry(self) -> RetryPolicy:
         """When deferred mail is tried again."""
         return RetryPolicy(time_scale=self.time_scale)
+
+
+_MEMBERS: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "Network": NETWORKS,
+    "Domain": Domain,
+    "User": User,
+    "Alias": Alias,
+    "Route": Route,
+    "Signing": Signing,
+    "MailingList": MailingList,
+}
+"""What the tuples of a configuration have in them, as annotations call it."""
 
 
 def load(path: Path) -> MtaConfig:
@@ -225,10 +242,10 @@ def load(path: Path) -> MtaConfig:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return _mta(_Table(str(path), values, path.parent))
+    return _mta(Table(str(path), values, path.parent))
 
 
-def _mta(table: _Table) -> MtaConfig:
+def _mta(table: Table) -> MtaConfig:
     hostname = table.text("hostname")
     time_scale = table.positive("time_scale", 1.0)
     config = MtaConfig(
@@ -277,7 +294,7 @@ def _mta(table: _Table) -> MtaConfig:
     return config
 
 
-def _tls(table: _Table) -> TlsConfig:
+def _tls(table: Table) -> TlsConfig:
     keylog = table.path("keylog", "")
     config = TlsConfig(
         cert=table.path("cert"),
@@ -288,7 +305,7 @@ def _tls(table: _Table) -> TlsConfig:
     return config
 
 
-def _domain(table: _Table) -> Domain:
+def _domain(table: Table) -> Domain:
     kind = table.text("kind")
     if kind not in ("local", "relay"):
         raise table.error("kind", f"is {kind!r}, not 'local' or 'relay'")
@@ -297,7 +314,7 @@ def _domain(table: _Table) -> Domain:
     return domain
 
 
-def _user(table: _Table) -> User:
+def _user(table: Table) -> User:
     user = User(
         address=table.address("address", table.text("address")),
         password=table.text("password", ""),
@@ -307,7 +324,7 @@ def _user(table: _Table) -> User:
     return user
 
 
-def _alias(table: _Table) -> Alias:
+def _alias(table: Table) -> Alias:
     address, to = table.address("address", table.text("address")), table.texts("to")
     if not to:
         raise table.error("to", "names nobody")
@@ -315,7 +332,7 @@ def _alias(table: _Table) -> Alias:
     return Alias(address=address, to=tuple(table.address("to", one) for one in to))
 
 
-def _route(table: _Table) -> Route:
+def _route(table: Table) -> Route:
     via = table.texts("via") if table.holds("via", list) else (table.text("via"),)
     if not via:
         raise table.error("via", "names no domain")
@@ -329,7 +346,7 @@ def _route(table: _Table) -> Route:
     return route
 
 
-def _signing(table: _Table) -> Signing:
+def _signing(table: Table) -> Signing:
     signing = Signing(
         domain=canonical_domain(table.text("domain")),
         selector=table.text("selector"),
@@ -339,7 +356,7 @@ def _signing(table: _Table) -> Signing:
     return signing
 
 
-def _content_filter(table: _Table, hostname: str) -> ContentFilter:
+def _content_filter(table: Table, hostname: str) -> ContentFilter:
     content_filter = ContentFilter(
         authserv_id=table.text("authserv_id", hostname),
         quarantine=table.path("quarantine", "quarantine"),
@@ -356,7 +373,7 @@ def _content_filter(table: _Table, hostname: str) -> ContentFilter:
     return content_filter
 
 
-def _list(table: _Table, time_scale: float) -> MailingList:
+def _list(table: Table, time_scale: float) -> MailingList:
     address = table.address("address", table.text("address")).canonical
     posting = table.text("posting", "members")
     if posting not in ("members", "anyone"):
@@ -377,97 +394,3 @@ def _list(table: _Table, time_scale: float) -> MailingList:
     )
     table.no_more_keys()
     return settings
-
-
-class _Table:
-    """A table of the file: each take removes a key, so that a misspelt one is left over and found."""
-
-    def __init__(self, where: str, values: Mapping[str, object], base: Path) -> None:
-        self._where = where
-        self._values = dict(values)
-        self.base = base
-
-    def error(self, key: str, problem: str) -> ConfigError:
-        return ConfigError(f"{self._where}: {key} {problem}")
-
-    def holds(self, key: str, kind: type) -> bool:
-        return isinstance(self._values.get(key), kind)
-
-    def take(self, key: str, kind: type[_Value], *, default: _Value | None = None) -> _Value:
-        value = self._values.pop(key, default)
-        if value is None:
-            raise self.error(key, "is missing")
-        # In Python a bool is an int; in a configuration it is not.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.error(key, f"is {value!r}, which is no {_KINDS[kind]}")
-        return value
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.take(key, str, default=default)
-        if not value and default is None:
-            raise self.error(key, "is empty")
-        return value
-
-    def texts(self, key: str, default: Sequence[str] | None = None) -> tuple[str, ...]:
-        values = self.take(key, list, default=None if default is None else list(default))
-        if not all(isinstance(value, str) and value for value in values):
-            raise self.error(key, f"is {values!r}, which is no list of strings")
-        return tuple(values)
-
-    def whole(self, key: str, default: int, least: int | None = None, most: int | None = None) -> int:
-        value = self.take(key, int, default=default)
-        if (least is not None and value < least) or (most is not None and value > most):
-            raise self.error(key, f"is {value}, not between {least} and {'any' if most is None else most}")
-        return value
-
-    def positive(self, key: str, default: float) -> float:
-        value = self._values.pop(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise self.error(key, f"is {value!r}, which is no number above 0")
-        return float(value)
-
-    def not_negative(self, key: str, default: float) -> float:
-        value = self._values.pop(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise self.error(key, f"is {value!r}, which is no number from 0 on")
-        return float(value)
-
-    def path(self, key: str, default: str | None = None) -> Path:
-        return self.base / self.text(key, default)
-
-    def address(self, key: str, text: str) -> Address:
-        try:
-            return parse_address(text)
-        except BadAddress as error:
-            raise self.error(key, f"is wrong: {error}") from error
-
-    def network(self, text: str, key: str = "relay_from") -> Network:
-        try:
-            return ipaddress.ip_network(text)
-        except ValueError as error:
-            raise self.error(key, f"is wrong: {error}") from error
-
-    def weights(self, key: str) -> tuple[tuple[str, int], ...]:
-        values = self.take(key, dict, default={})
-        for host, weight in values.items():
-            if isinstance(weight, bool) or not isinstance(weight, int) or weight < 1:
-                raise self.error(f"{key}.{host}", f"is {weight!r}, which is no whole number above 0")
-        return tuple((canonical_domain(host), weight) for host, weight in values.items())
-
-    def tables(self, key: str, *, single: bool = False) -> list[_Table]:
-        value = self._values.pop(key, None)
-        entries = [] if value is None else [value] if single else value
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise self.error(key, f"is no {'table' if single else 'list of tables'}")
-        place = f"{self._where}: {key}"
-        return [
-            _Table(place if single else f"{place}[{number}]", entry, self.base)
-            for number, entry in enumerate(entries)
-        ]
-
-    def no_more_keys(self) -> None:
-        if self._values:
-            raise self.error(", ".join(sorted(self._values)), "is not a key that is known here")
-
-
-_KINDS: dict[type, str] = {str: "string", int: "whole number", bool: "boolean", list: "list", dict: "table"}

@@ -25,9 +25,10 @@ from dataclasses import dataclass, replace
 
 from services.lists.settings import PURPOSES
 from services.smtp.address import Address, canonical_domain, parse_address
-from services.smtp.config import MtaConfig, Network, User
+from services.smtp.config import MtaConfig, User
 from services.smtp.errors import BadAddress
 from services.smtp.replies import Reply
+from services.smtp.table import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.errors import ConfigError
 from services.smtp.address import parse_address
-from services.smtp.config import ContentFilter, Domain, Route, TlsConfig, User, load
+from services.smtp.config import ContentFilter, Domain, MtaConfig, Route, TlsConfig, User, load
 
 WHOLE = """
 hostname = "mx.example.org"
@@ -131,3 +133,22 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """So is a file that cannot be read."""
     with pytest.raises(ConfigError, match=r"none\.toml: No such file or directory"):
         load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"relay_from": ("127.0.0.0/8",)}, "relay_from has '127.0.0.0/8' in it, which is no Network"),
+        ({"relay_from": "127.0.0.0/8"}, "relay_from is '127.0.0.0/8', which is no tuple of Network"),
+        ({"listen": "127.0.0.1"}, "listen is '127.0.0.1', which is no tuple of str"),
+        ({"smtp_port": "25"}, "smtp_port is '25', which is no int"),
+        ({"smtp_port": True}, "smtp_port is True, which is no int"),
+        ({"spool": "spool"}, "spool is 'spool', which is no Path"),
+        ({"domains": ("example.org",)}, "domains has 'example.org' in it, which is no Domain"),
+    ],
+)
+def test_values_of_another_type(tmp_path: Path, values: dict[str, Any], complaint: str) -> None:
+    """A configuration that is made in Python says so at once, in one line, not when a client comes."""
+    whole: dict[str, Any] = {"hostname": "mx", "host": "mx", "spool": tmp_path, "mailboxes": tmp_path}
+    with pytest.raises(ConfigError, match=f"^{re.escape(complaint)}$"):
+        MtaConfig(**{**whole, **values})
