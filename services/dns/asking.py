@@ -10,15 +10,18 @@ it is asked again over TCP, where nobody can guess.
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from services.dns import message, names
 from services.dns.names import Name
+from services.dns.streams import Bits
 
 _KIND = 0xF8  # in a header's third octet: QR and the opcode
 _RESPONSE = 0x80  # to a QUERY
+_FIRST_PORT = 1024
+_CASE = bytes(0x20 if 0x41 <= octet & 0xDF <= 0x5A else 0 for octet in range(256))
+"""By octet: the bit that makes a letter large or small; none for all else, lengths of labels among it."""
 
 
 class Failure(Enum):
@@ -30,22 +33,22 @@ class Failure(Enum):
     MALFORMED = "malformed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(NamedTuple):
     """A query to send to `address` by UDP or, if `stream`, by TCP.
 
-    `source_port` 0 leaves the choice to the kernel.
+    `question` is the query's question in the letters in which it is sent. `source_port` 0 leaves the choice
+    to the kernel.
     """
 
     address: str
     packet: bytes
+    question: bytes
     stream: bool
     timeout_s: float
     source_port: int = 0
 
     def judge(self, reply: bytes) -> bool | Failure:
         """Tell whether `reply` answers this query; SPELLING if only the letters' case differs."""
-        end = self._end_of_question()
         if len(reply) < 12 or reply[:2] != self.packet[:2] or reply[2] & _KIND != _RESPONSE:
             return False
         if reply[4:6] == b"\0\0":
@@ -53,24 +56,19 @@ class Ask:
             return reply[3] & 0xF not in (names.NOERROR, names.NXDOMAIN)
         if reply[4:6] != b"\0\1":
             return False
-        if reply[12:end] == self.packet[12:end]:
+        if reply.startswith(self.question, 12):
             return True
-        if reply[12:end].lower() != self.packet[12:end].lower():
+        question = reply[12 : 12 + len(self.question)]
+        if question.lower() != self.question.lower():
             return False
         return self.stream or Failure.SPELLING
 
     def unspelled(self, reply: bytes) -> bytes:
         """Return the reply with its question in lower case, and so all that points into it."""
-        end = self._end_of_question() - 4
-        if reply[12:end] != self.packet[12:end]:
+        end = 12 + len(self.question) - 4
+        if not reply.startswith(self.question[:-4], 12):
             return reply
-        return reply[:12] + reply[12:end].lower() + reply[end:]
-
-    def _end_of_question(self) -> int:
-        at = 12
-        while length := self.packet[at]:
-            at += length + 1
-        return at + 5
+        return b"".join((reply[:12], reply[12:end].lower(), reply[end:]))
 
 
 def ask(
@@ -78,7 +76,7 @@ def ask(
     name: Name,
     rtype: int,
     *,
-    rng: random.Random,
+    rng: Bits,
     timeout_s: float,
     recurse: bool,
     stream: bool = False,
@@ -86,15 +84,15 @@ def ask(
     spell: bool = False,
 ) -> Ask:
     """Return a query with a random id and source port; if `spell`, with letters of random case too."""
-    ident, port = rng.randrange(65536), rng.randrange(1024, 65536)
-    spelled = tuple(_spell(label, rng) for label in name) if spell else name
-    packet = message.write_query(ident, spelled, rtype, recurse=recurse, edns=edns)
-    return Ask(address=address, packet=packet, stream=stream, timeout_s=timeout_s, source_port=port)
+    ident, port = rng.getrandbits(16), _FIRST_PORT + rng.getrandbits(32) % (65536 - _FIRST_PORT)
+    wire = names.to_wire(name)
+    question = message.question(_respelled(wire, rng) if spell else wire, rtype)
+    packet = message.write_query(ident, question, recurse=recurse, edns=edns)
+    return Ask(address, packet, question, stream, timeout_s, port)
 
 
-def _spell(label: bytes, rng: random.Random) -> bytes:
-    return bytes(octet ^ 0x20 if _is_letter(octet) and rng.getrandbits(1) else octet for octet in label)
-
-
-def _is_letter(octet: int) -> bool:
-    return 0x41 <= octet & 0xDF <= 0x5A
+def _respelled(wire: bytes, rng: Bits) -> bytes:
+    """Return a name on the wire with each of its letters made large or small by lot."""
+    size = len(wire)
+    flips = int.from_bytes(wire.translate(_CASE)) & rng.getrandbits(8 * size)
+    return (int.from_bytes(wire) ^ flips).to_bytes(size)

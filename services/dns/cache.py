@@ -16,9 +16,9 @@ The clock is passed in: seconds that only grow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from math import inf
+from typing import NamedTuple
 
 from services.dns import names
 from services.dns.entry import CacheEntry
@@ -38,16 +38,14 @@ class Rank(IntEnum):
     ANSWER = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Negative:
+class Negative(NamedTuple):
     """That there is none: `rcode` NXDOMAIN for the name, NOERROR for the type; the SOA that says so."""
 
     rcode: int
     soa: RRset
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(NamedTuple):
     expires: float
     rank: Rank
     what: RRset | Negative
@@ -74,16 +72,19 @@ class Cache:
 
         `until` is a time of the clock's after which it does not hold, whatever its TTL.
         """
-        key = (rrset.owner, rrset.rtype)
-        old = self._get(key)
-        if old is not None and old.rank > rank:
+        key, now = (rrset.owner, rrset.rtype), self._clock()
+        old = self._kept.get(key)
+        if old is not None and old.rank > rank and old.expires > now:
             return
         if rank is Rank.ANSWER:
             self.changed(rrset.owner)
             self._kept.pop((rrset.owner, names.ANY), None)
             self._failures.pop(key, None)
-        expires = self._clock() + min(rrset.ttl, _MAX_TTL)
-        self._keep(key, _Kept(expires if until is None else min(expires, until), rank, rrset))
+        expires = now + (rrset.ttl if rrset.ttl < _MAX_TTL else _MAX_TTL)
+        if until is not None and until < expires:
+            expires = until
+        if expires > now:
+            self._keep(key, _Kept(expires, rank, rrset))
 
     def put_negative(self, name: Name, rtype: int, negative: Negative) -> None:
         """Remember that there is none: for every type, if the code is NXDOMAIN."""
@@ -91,7 +92,8 @@ class Cache:
         key = (name, names.ANY if negative.rcode == names.NXDOMAIN else rtype)
         self._failures.pop((name, rtype), None)
         self.changed(name)
-        self._keep(key, _Kept(self._clock() + ttl, Rank.ANSWER, negative))
+        if ttl > 0:
+            self._keep(key, _Kept(self._clock() + ttl, Rank.ANSWER, negative))
 
     def put_failure(self, name: Name, rtype: int) -> None:
         """Remember for a second that the question could not be answered."""
@@ -171,8 +173,6 @@ class Cache:
         return -int((self._clock() - expires) // 1)
 
     def _keep(self, key: tuple[Name, int], kept: _Kept) -> None:
-        if kept.expires <= self._clock():
-            return
         self._kept.pop(key, None)
         if len(self._kept) >= self._limit:
             self._make_room()

@@ -12,8 +12,7 @@ when the parent's TTL is over, and cannot keep itself alive (a ghost domain; Jia
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 
 from services.dns import names
@@ -88,15 +87,18 @@ class Knowledge:
             self._cache.put_negative(result.name, rtype, Negative(rcode=result.rcode, soa=result.soa))
         self._put_glue(response, delegation.zone, hosts)
 
-    def follow(self, response: Response, referral: Delegation, delegation: Delegation) -> Delegation:
-        """Remember the referral that the servers of `delegation` gave; return it with how long it holds."""
-        until = delegation.until
-        if referral.ns is not None:
-            until = min(until, self._clock() + referral.ns.ttl)
-            self._cache.put(referral.ns, Rank.REFERRAL, until=until)
-        self._put_glue(response, delegation.zone, referral.servers)
-        return replace(referral, until=until)
+    def held(self, referral: Delegation, delegation: Delegation) -> Delegation:
+        """Return a referral that the servers of `delegation` gave, with how long it holds."""
+        zone, servers, known, ns, _ = referral
+        until = delegation.until if ns is None else min(delegation.until, self._clock() + ns.ttl)
+        return Delegation(zone, servers, known, ns, until)
 
-    def _put_glue(self, response: Response, zone: Name, hosts: Iterable[Name]) -> None:
+    def learn_referral(self, response: Response, referral: Delegation, zone: Name) -> None:
+        """Remember a referral that the servers of `zone` gave, which is `held`."""
+        if referral.ns is not None:
+            self._cache.put(referral.ns, Rank.REFERRAL, until=referral.until)
+        self._put_glue(response, zone, referral.servers)
+
+    def _put_glue(self, response: Response, zone: Name, hosts: Collection[Name]) -> None:
         for rrset in glue(response, zone, hosts):
             self._cache.put(rrset, Rank.REFERRAL)

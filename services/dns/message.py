@@ -38,6 +38,7 @@ _OPTION = struct.Struct("!HH")
 _NSID, _EDE = 3, 15
 MAX_NSID = 128
 _MAX_OPT = 11 + 4 + MAX_NSID + 6
+_OWN_OPT = b"\0" + _RR.pack(names.OPT, PAYLOAD, 0, 0)
 _TYPE_CLASS = struct.Struct("!HH")
 _MAX_POINTER = 0x3FFF
 _POINTER = 0xC0
@@ -187,12 +188,26 @@ EMPTY: Final = Encoded((0, 0, 0), b"")
 
 
 class _Buffer(dnslib.DNSBuffer):
-    """dnslib's buffer, which never points to where a pointer of 14 bits cannot reach."""
+    """dnslib's buffer, with names that point only to where a pointer of 14 bits can reach."""
 
     def encode_name(self, name: dnslib.DNSLabel | Sequence[bytes]) -> None:
-        super().encode_name(name)
-        if self.offset > _MAX_POINTER:
-            self.names = {suffix: at for suffix, at in self.names.items() if at <= _MAX_POINTER}
+        labels = name.label if isinstance(name, dnslib.DNSLabel) else tuple(name)
+        known, data = self.names, self.data
+        while labels:
+            at = known.get(labels)
+            if at is not None:
+                data += (_POINTER << 8 | at).to_bytes(2)
+                break
+            if len(labels[0]) > 63:
+                raise dnslib.DNSLabelError("a label has at most 63 octets")
+            if len(data) <= _MAX_POINTER:
+                known[labels] = len(data)
+            data.append(len(labels[0]))
+            data += labels[0]
+            labels = labels[1:]
+        else:
+            data.append(0)
+        self.offset = len(data)
 
 
 def encode(
@@ -210,8 +225,9 @@ def encode(
     room. Of the hosts in `glue` and `additional` the IPv4 addresses come first.
     """
     buffer = _Buffer()
-    buffer.pack("!6H", 0, 0, 1, 0, 0, 0)
-    dnslib.DNSQuestion(dnslib.DNSLabel(name)).pack(buffer)
+    buffer.append(bytes(_HEADER.size))
+    buffer.encode_name(name)
+    buffer.append(bytes(_TYPE_CLASS.size))
     start = buffer.offset
     ordered = [(rrset, _ANSWER, True) for rrset in answer]
     ordered += [(rrset, _AUTHORITY, True) for rrset in authority]
@@ -230,9 +246,12 @@ def encode(
 
 
 def _encode_rrset(buffer: dnslib.DNSBuffer, rrset: RRset) -> None:
-    owner = dnslib.DNSLabel(rrset.owner)
     for rdata in rrset.rdatas:
-        dnslib.RR(owner, rrset.rtype, names.IN, rrset.ttl, rdata).pack(buffer)
+        buffer.encode_name(rrset.owner)
+        buffer.append(_RR.pack(rrset.rtype, names.IN, rrset.ttl, 0))
+        start = buffer.offset
+        rdata.pack(buffer)
+        buffer.data[start - 2 : start] = (buffer.offset - start).to_bytes(2)
 
 
 def reply(
@@ -307,9 +326,12 @@ def bare_reply(packet: bytes, rcode: int) -> bytes:
     return _HEADER.pack(ident, QR | flags & (_OPCODE | RD) | rcode, 0, 0, 0, 0)
 
 
-def write_query(ident: int, spelled: Name, rtype: int, *, recurse: bool, edns: bool) -> bytes:
-    """Return a query for the name in the spelling given."""
-    question = b"".join(bytes([len(label)]) + label for label in spelled) + b"\0"
-    opt = b"\0" + _RR.pack(names.OPT, PAYLOAD, 0, 0) if edns else b""
-    header = _HEADER.pack(ident, RD if recurse else 0, 1, 0, 0, int(edns))
-    return b"".join((header, question, _TYPE_CLASS.pack(rtype, names.IN), opt))
+def question(wire: bytes, rtype: int) -> bytes:
+    """Return the question section that asks about a name on the wire."""
+    return wire + _TYPE_CLASS.pack(rtype, names.IN)
+
+
+def write_query(ident: int, question: bytes, *, recurse: bool, edns: bool) -> bytes:
+    """Return a query with this question section."""
+    header = _HEADER.pack(ident, RD if recurse else 0, 1, 0, 0, edns)
+    return b"".join((header, question, _OWN_OPT if edns else b""))

@@ -140,7 +140,7 @@ def _label_text(label: bytes) -> str:
 
 def lower(name: Name) -> Name:
     """Return the name as a key: its ASCII letters in lower case (RFC 4343 §3)."""
-    return tuple(label.lower() for label in name)
+    return tuple(map(bytes.lower, name))
 
 
 def is_below(name: Name, ancestor: Name) -> bool:

@@ -8,13 +8,25 @@ which know how to put themselves on the wire; the few that dnslib would compress
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv6Address
+from socket import inet_ntoa
+from typing import NamedTuple
 
 import dnslib
 
 from services.dns import names
 from services.dns.names import Name
+
+
+class Address(dnslib.A):
+    """A data as read off the wire. Raises: ValueError: they are not four octets."""
+
+    data: tuple[int, ...] = ()  # an attribute like any other, where dnslib checks each octet
+
+    def __init__(self, octets: bytes) -> None:
+        if len(octets) != 4:
+            raise ValueError("an IPv4 address has four octets")
+        self.data = tuple(octets)
 
 
 class Service(dnslib.SRV):
@@ -91,8 +103,7 @@ def octets(rdata: dnslib.RD) -> bytes:
     return bytes(buffer.data)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RRset:
+class RRset(NamedTuple):
     """The records of one `owner` (in lower case) and type; the TTL is in seconds."""
 
     owner: Name
@@ -102,17 +113,20 @@ class RRset:
 
     def with_ttl(self, ttl: int) -> RRset:
         """Return the same records with another TTL."""
-        return RRset(owner=self.owner, rtype=self.rtype, ttl=ttl, rdatas=self.rdatas)
+        return RRset(self.owner, self.rtype, ttl, self.rdatas)
 
     def with_owner(self, owner: Name) -> RRset:
         """Return the same records at another name, as a wildcard gives them (RFC 1034 §4.3.3)."""
-        return RRset(owner=owner, rtype=self.rtype, ttl=self.ttl, rdatas=self.rdatas)
+        return RRset(owner, self.rtype, self.ttl, self.rdatas)
+
+
+_WITH_HOST = (dnslib.CNAME, dnslib.MX)
 
 
 def targets(rrset: RRset) -> Iterator[Name]:
     """Yield, in lower case, the host names that NS, MX, SRV, CNAME and similar records point to."""
     for rdata in rrset.rdatas:
-        if isinstance(rdata, dnslib.CNAME | dnslib.MX):
+        if isinstance(rdata, _WITH_HOST):
             yield names.lower(rdata.label.label)
         elif isinstance(rdata, dnslib.SRV):
             yield names.lower(rdata.target.label)
@@ -122,7 +136,7 @@ def addresses(rrset: RRset) -> Iterator[str]:
     """Yield the IPv4 addresses of an A RRset as text."""
     for rdata in rrset.rdatas:
         if isinstance(rdata, dnslib.A):
-            yield ".".join(map(str, rdata.data))
+            yield inet_ntoa(bytes(rdata.data))
 
 
 def negative_ttl(soa: RRset) -> int:

@@ -16,10 +16,11 @@ answer that is all about something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from math import inf
+from types import MappingProxyType
+from typing import NamedTuple
 
 from services.dns import message, names
 from services.dns.names import Name
@@ -30,8 +31,7 @@ _MAX_ALIASES = 16
 _MAX_SERVERS = 20  # the root has 13; a referral to thousands is an attack (NRDelegationAttack)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(NamedTuple):
     """What is known about a question: records, or that there are none, or (`alias`) where to go on.
 
     `answer` has the aliases in order and then the records; `soa` stands for there being none.
@@ -44,8 +44,7 @@ class Finding:
     name: Name = names.ROOT  # the one that the finding is about: the last alias's target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delegation:
+class Delegation(NamedTuple):
     """The servers of a zone: their names, and those of their addresses that are known.
 
     `until` is when it ends, by the resolver's clock; hints never do.
@@ -53,13 +52,12 @@ class Delegation:
 
     zone: Name
     servers: tuple[Name, ...]
-    addresses: Mapping[Name, tuple[str, ...]] = field(default_factory=dict)
+    addresses: Mapping[Name, tuple[str, ...]] = MappingProxyType({})
     ns: RRset | None = None
     until: float = inf
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lame:
+class Lame(NamedTuple):
     """The server does not serve the zone, or not properly; `why` is for people."""
 
     why: str
@@ -72,6 +70,8 @@ def interpret(response: Response, zone: Name, name: Name, rtype: int) -> Finding
     """
     if response.rcode not in (names.NOERROR, names.NXDOMAIN):
         return Lame(why=names.rcode_text(response.rcode))
+    if not response.answer:
+        return _without_answer(response, zone, name)
     answers = {(rrset.owner, rrset.rtype): rrset for rrset in within(response.answer, zone)}
     chain, last = _follow(answers, name, rtype)
     final = answers.get((last, rtype))
@@ -84,9 +84,7 @@ def interpret(response: Response, zone: Name, name: Name, rtype: int) -> Finding
         if soa is None:
             return Finding(answer=chain, alias=last, name=last)
         return Finding(rcode=response.rcode, answer=chain, soa=soa, name=last)
-    if response.answer:
-        return Lame(why="answers something else")
-    return _without_answer(response, zone, name)
+    return Lame(why="answers something else")
 
 
 def servers_of(ns: RRset) -> tuple[Name, ...]:
@@ -99,14 +97,13 @@ def within(rrsets: Iterable[RRset], zone: Name) -> tuple[RRset, ...]:
     return tuple(rrset for rrset in rrsets if names.is_below(rrset.owner, zone))
 
 
-def glue(response: Response, zone: Name, servers: Iterable[Name]) -> tuple[RRset, ...]:
+def glue(response: Response, zone: Name, servers: Collection[Name]) -> list[RRset]:
     """Return the IPv4 addresses that the response gives, within its bailiwick, for these servers."""
-    wanted = set(servers)
-    return tuple(
+    return [
         rrset
-        for rrset in within(response.additional, zone)
-        if rrset.rtype == names.A and rrset.owner in wanted
-    )
+        for rrset in response.additional
+        if rrset.rtype == names.A and rrset.owner in servers and names.is_below(rrset.owner, zone)
+    ]
 
 
 def _follow(
@@ -139,11 +136,15 @@ def _delegation(response: Response, zone: Name, name: Name, ns: RRset) -> Delega
         return Lame(why=f"refers to {names.to_text(ns.owner)}")
     servers = servers_of(ns)
     known = {rrset.owner: tuple(addresses(rrset)) for rrset in glue(response, zone, servers)}
-    return Delegation(zone=ns.owner, servers=servers, addresses=known, ns=ns)
+    return Delegation(ns.owner, servers, known, ns)
 
 
 def _soa_above(response: Response, zone: Name, name: Name) -> RRset | None:
-    for rrset in within(response.authority, zone):
-        if rrset.rtype == names.SOA and names.is_below(name, rrset.owner):
+    for rrset in response.authority:
+        if (
+            rrset.rtype == names.SOA
+            and names.is_below(rrset.owner, zone)
+            and names.is_below(name, rrset.owner)
+        ):
             return rrset
     return None

@@ -14,6 +14,9 @@ The roots come from hints, which are used once to ask for the real list (priming
 question may cost a limited number of queries, seconds, referrals, aliases and nested look-ups, of which few
 may be in vain: a referral to many servers that do not exist would else make others suffer (NXNSAttack).
 
+What a referral teaches the cache is put off until the next query is on its way, since then there is time:
+whoever drives a resolution calls `catch_up` after each sending.
+
 No server is asked the same twice at a time. A resolution that would do so yields the `Ask` that another one
 waits for, the very same object, and both are sent its reply: with several on the way a forger would
 have as many chances (RFC 5452 §5).
@@ -22,12 +25,10 @@ have as many chances (RFC 5452 §5).
 from __future__ import annotations
 
 import contextlib
-import random
-from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from services.dns import message, names
 from services.dns.asking import Ask, Failure, ask
@@ -40,7 +41,7 @@ from services.dns.replies import Delegation, Finding, Lame, interpret
 from services.dns.responses import Response, read_response
 from services.dns.roster import NobodyLeft, Roster, is_asked
 from services.dns.servers import Servers
-from services.dns.streams import stream
+from services.dns.streams import Draws
 
 _MAX_ALIASES = 16
 _MAX_REFERRALS = 24
@@ -67,8 +68,7 @@ class Limits:
     vain: int = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What the client is told, how many queries it took, and, for SERVFAIL, why.
 
     `shared` are the queries of other questions whose replies were used, too.
@@ -131,9 +131,9 @@ class Resolver:
         """Each query on its way: its address, name, type, and whether it goes over TCP."""
         self.clock = clock
         self.limits = limits or Limits()
-        self._seed = seed
-        self._host = host
-        self._counts: Counter[tuple[Name, int]] = Counter()
+        self._key = f"{seed}\x1f{host}\x1fdns-recursive\x1f".encode()
+        self._counts: dict[tuple[Name, int], int] = {}
+        self._later: list[Callable[[], None]] = []
 
     def resolve(self, name: Name, rtype: int) -> Steps[Resolved]:
         """Return what is known of the question, having asked for it where the cache did not know.
@@ -145,6 +145,7 @@ class Resolver:
         question = _Question(self, name, rtype)
         try:
             finding = yield from question.follow(name, rtype, depth=0)
+            self.catch_up()
         except (_Failed, _Exhausted) as error:
             self.cache.put_failure(name, rtype)
             return Resolved(
@@ -152,19 +153,27 @@ class Resolver:
             )
         return Resolved.of(finding, queries=question.queries, shared=question.shared)
 
-    def streams(self, name: Name, rtype: int) -> tuple[random.Random, random.Random]:
-        """Return the random streams for choosing servers and for making queries hard to guess.
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Do this when a query has been sent."""
+        self._later.append(work)
+
+    def catch_up(self) -> None:
+        """Do what was put off."""
+        if self._later:
+            for work in self._later:
+                work()
+            self._later.clear()
+
+    def draws(self, name: Name, rtype: int) -> tuple[Draws, Draws]:
+        """Return the random bits for choosing servers and for making queries hard to guess.
 
         Their subject is the question and how often it has been resolved before.
         """
         if len(self._counts) >= _MAX_COUNTED:
             self._counts.clear()
-        self._counts[name, rtype] += 1
-        subject = f"{names.to_text(name)} {names.type_text(rtype)} {self._counts[name, rtype]}"
-        return (
-            stream(self._seed, self._host, "dns-recursive", "server", subject),
-            stream(self._seed, self._host, "dns-recursive", "query", subject),
-        )
+        count = self._counts[name, rtype] = self._counts.get((name, rtype), 0) + 1
+        subject = b"%s\x1f%s %d %d" % (self._key, names.to_wire(name), rtype, count)
+        return Draws(b"server\x1f" + subject), Draws(b"query\x1f" + subject)
 
 
 class _Question:
@@ -179,12 +188,14 @@ class _Question:
         self._deadline = resolver.clock() + resolver.limits.total_s
         self._searched: set[Name] = set()  # servers whose address has been looked up
         self._vain = 0  # and in how many cases there was none
+        self._drawn: tuple[Draws, Draws] | None = None
         self.queries = 0
         self.shared = 0
 
-    @cached_property
-    def _streams(self) -> tuple[random.Random, random.Random]:
-        return self._resolver.streams(self._name, self._rtype)
+    def _draws(self) -> tuple[Draws, Draws]:
+        if self._drawn is None:
+            self._drawn = self._resolver.draws(self._name, self._rtype)
+        return self._drawn
 
     def follow(self, name: Name, rtype: int, depth: int) -> Steps[Finding]:
         """Find what is known about the name, going from alias to alias."""
@@ -193,9 +204,9 @@ class _Question:
             finding = self._known.finding(name, rtype)
             if finding is None:
                 finding = yield from self._descend(name, rtype, depth)
-            answer += finding.answer
             if finding.alias is None:
-                return replace(finding, answer=answer)
+                return finding._replace(answer=answer + finding.answer) if answer else finding
+            answer += finding.answer
             name = finding.alias
         raise _Failed(f"aliases without end at {names.to_text(name)}")
 
@@ -232,11 +243,11 @@ class _Question:
         pending = self._resolver.pending
 
         def asked(address: str) -> bool:
-            return (address, name, rtype, self._servers.uses_stream(address)) in pending
+            return bool(pending) and (address, name, rtype, self._servers.uses_stream(address)) in pending
 
         while True:
             try:
-                address = roster.next_address(self._servers, self._streams[0], asked)
+                address = roster.next_address(self._servers, self._draws()[0], asked)
             except NobodyLeft as error:
                 raise _Failed(str(error)) from error
             if address is None:
@@ -251,7 +262,11 @@ class _Question:
                 roster.useless(address, result.why)
                 continue
             if isinstance(result, Delegation):
-                return self._known.follow(response, result, delegation)
+                held = self._known.held(result, delegation)
+                self._resolver.put_off(
+                    partial(self._known.learn_referral, response, held, delegation.zone)
+                )
+                return held
             self._known.learn(response, result, delegation, rtype)
             return result
 
@@ -260,7 +275,7 @@ class _Question:
 
         Zones whose servers lie in each other would else be searched in every order there is.
         """
-        host = roster.next_host(self._streams[0])
+        host = roster.next_host(self._draws()[0])
         known = self._known.addresses(host)
         if known is not None:
             roster.found(known)
@@ -305,6 +320,7 @@ class _Question:
         if pending.get(key) is query:
             self.shared += 1
             reply = yield query
+            self._resolver.catch_up()
             return reply
         self.queries += 1
         pending[key] = query
@@ -313,6 +329,7 @@ class _Question:
             reply = yield query
         finally:
             del pending[key]
+        self._resolver.catch_up()
         if isinstance(reply, bytes):
             self._servers.answered(key[0], self._resolver.clock() - started)
         elif reply is not Failure.SPELLING:
@@ -330,7 +347,7 @@ class _Question:
             address,
             name,
             rtype,
-            rng=self._streams[1],
+            rng=self._draws()[1],
             timeout_s=min(self._limits.timeout_s * 2 ** (tries - 1), left),
             recurse=False,
             stream=stream,

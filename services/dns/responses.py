@@ -1,8 +1,8 @@
 """Responses on the wire, as a resolver reads them.
 
 Theory of operation. A response is read in one pass. Names are found by where they begin, since nearly all of
-them are pointers to a few: each is put together once. A pointer leads backwards only (RFC 1035 §4.1.4), so
-that reading ends. The data of the few types that resolvers live on are read here; all others are left to
+them are pointers to a few: each is put together once, those that the question's name ends in at the start. A
+pointer leads backwards only (RFC 1035 §4.1.4), so that reading ends. The data of the few types that resolvers live on are read here; all others are left to
 dnslib, whose parser raises many kinds of errors on malformed input: here they are one.
 
 Records are grouped into RRsets by the name in lower case. Names in their data keep their spelling.
@@ -11,20 +11,21 @@ Records are grouped into RRsets by the name in lower case. Names in their data k
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import dnslib
 
 from services.dns import names
 from services.dns.message import Malformed
 from services.dns.names import Name
-from services.dns.records import RRset
+from services.dns.records import Address, RRset
 
 _HEADER = struct.Struct("!6H")
 _RR = struct.Struct("!HHIH")
 _TIMES = struct.Struct("!5I")
 _MAX_TTL = 2**31 - 1
 _MAX_POINTERS = 127  # no name has more labels
+_POINTER = 0xC0
 _HOSTS: dict[int, type[dnslib.CNAME]] = {
     names.NS: dnslib.NS,
     names.CNAME: dnslib.CNAME,
@@ -33,8 +34,7 @@ _HOSTS: dict[int, type[dnslib.CNAME]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(NamedTuple):
     """A response, its records grouped into RRsets, class IN only."""
 
     rcode: int
@@ -62,13 +62,7 @@ def read_response(packet: bytes) -> Response:
         ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error,
     ) as error:  # fmt: skip
         raise Malformed(f"not a DNS message: {error}") from error
-    return Response(
-        rcode=reader.extended << 4 | flags & 0xF,
-        flags=flags,
-        answer=answer,
-        authority=authority,
-        additional=additional,
-    )
+    return Response(reader.extended << 4 | flags & 0xF, flags, answer, authority, additional)
 
 
 class _Reader:
@@ -82,38 +76,47 @@ class _Reader:
         self.extended = 0
 
     def question(self) -> None:
-        """Step over a question."""
-        _, self._at = self._name(self._at)
-        self._at += 4
+        """Step over a question. What its name ends in, other names will point to."""
+        start = self._at
+        name, end = self._name(start)
+        self._at = end + 4
+        if self._packet[end - 1]:
+            return  # it is a pointer itself
+        for index, label in enumerate(name):
+            self._names[start] = name[index:]
+            start += len(label) + 1
 
     def section(self, count: int) -> tuple[RRset, ...]:
         """Return the RRsets of the next `count` records."""
         if not count:
             return ()
-        groups: dict[tuple[Name, int], tuple[list[int], list[dnslib.RD]]] = {}
+        packet, known, end = self._packet, self._names, self._at
+        groups: dict[tuple[Name, int], tuple[int, list[dnslib.RD]]] = {}
         for _ in range(count):
-            owner, at = self._name(self._at)
-            rtype, rclass, ttl, length = _RR.unpack_from(self._packet, at)
+            owner, at = known.get((packet[end] & ~_POINTER) << 8 | packet[end + 1]), end + 2
+            if owner is None or packet[end] < _POINTER:
+                owner, at = self._name(end)
+            rtype, rclass, ttl, length = _RR.unpack_from(packet, at)
             at += _RR.size
-            self._at = at + length
-            if self._at > len(self._packet):
+            end = at + length
+            if end > len(packet):
                 raise Malformed("a record ends behind the message")
             if rtype == names.OPT:
                 self.extended = self.extended or ttl >> 24
             elif rclass == names.IN:
+                rdata = self._rdata(rtype, at, end)
+                if ttl > _MAX_TTL:
+                    ttl = 0  # with the most significant bit set it is to be treated as zero (RFC 2181 §8)
                 key = (self._key(owner), rtype)
                 group = groups.get(key)
                 if group is None:
-                    group = groups[key] = ([], [])
-                # One with the most significant bit set is to be treated as zero (RFC 2181 §8).
-                group[0].append(ttl if ttl <= _MAX_TTL else 0)
-                group[1].append(self._rdata(rtype, at, self._at))
-        return tuple(
-            [
-                RRset(owner=owner, rtype=rtype, ttl=min(ttls), rdatas=tuple(rdatas))
-                for (owner, rtype), (ttls, rdatas) in groups.items()
-            ]
-        )
+                    groups[key] = (ttl, [rdata])
+                else:
+                    group[1].append(rdata)
+                    if ttl < group[0]:
+                        groups[key] = (ttl, group[1])
+        self._at = end
+        return tuple([RRset(*key, ttl, tuple(rdatas)) for key, (ttl, rdatas) in groups.items()])
 
     def _key(self, name: Name) -> Name:
         key = self._keys.get(name)
@@ -124,11 +127,6 @@ class _Reader:
     def _name(self, at: int, pointers: int = 0) -> tuple[Name, int]:
         """Return the name that begins at `at`, and where what follows it begins."""
         packet, start = self._packet, at
-        if packet[at] >= 0xC0:
-            # Nearly all of them.
-            known = self._names.get((packet[at] & 0x3F) << 8 | packet[at + 1])
-            if known is not None:
-                return known, at + 2
         labels = []
         while length := packet[at]:
             if length > 63:
@@ -138,8 +136,8 @@ class _Reader:
         at += 1
         name = tuple(labels)
         if length:
-            target = (length & 0x3F) << 8 | packet[at]
-            if length < 0xC0 or target >= start or pointers >= _MAX_POINTERS:
+            target = (length & ~_POINTER) << 8 | packet[at]
+            if length < _POINTER or target >= start or pointers >= _MAX_POINTERS:
                 raise Malformed("a name leads nowhere")
             at += 1
             known = self._names.get(target)
@@ -152,7 +150,7 @@ class _Reader:
     def _rdata(self, rtype: int, at: int, end: int) -> dnslib.RD:
         packet = self._packet
         if rtype == names.A:
-            return dnslib.A(tuple(packet[at:end]))
+            return Address(packet[at:end])
         if rtype in _HOSTS:
             name, at = self._name(at)
             data: dnslib.RD = _HOSTS[rtype](dnslib.DNSLabel(name))

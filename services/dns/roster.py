@@ -11,8 +11,6 @@ resolver itself, are left out, whoever names them.
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 from services.dns import names
@@ -20,6 +18,7 @@ from services.dns.asking import Failure
 from services.dns.names import Name
 from services.dns.replies import Delegation
 from services.dns.servers import Servers
+from services.dns.streams import Bits
 
 _MAX_TRIES = 3
 
@@ -46,34 +45,39 @@ class Roster:
         self._alive: list[str] = []
         for known in delegation.addresses.values():
             self.found(known)
-        self._tries: Counter[str] = Counter()
+        self._tries: dict[str, int] = {}
         self._outcomes: dict[str, str] = {}
         # A server inside the zone could only be looked up with the zone's own help.
         self._unknown = sorted(
-            host
-            for host in delegation.servers
-            if may_search and host not in delegation.addresses and not names.is_below(host, delegation.zone)
+            [
+                host
+                for host in delegation.servers
+                if host not in delegation.addresses
+                and may_search
+                and not names.is_below(host, delegation.zone)
+            ]
         )
 
-    def next_address(self, servers: Servers, rng: random.Random, asked: Callable[[str], bool]) -> str | None:
+    def next_address(self, servers: Servers, rng: Bits, asked: Callable[[str], bool]) -> str | None:
         """Return the address to ask next, or None if first another server has to be looked up.
 
         `asked` tells whether an address is being asked the same at this time. Raises: NobodyLeft.
         """
-        fewest = min((self._tries[address] for address in self._alive), default=_MAX_TRIES)
+        tries = self._tries
+        fewest = min([tries.get(address, 0) for address in self._alive], default=_MAX_TRIES)
         if fewest and self._unknown:
             return None
         if fewest >= _MAX_TRIES:
             raise NobodyLeft(self._summary())
-        candidates = [address for address in self._alive if self._tries[address] == fewest]
+        candidates = [address for address in self._alive if tries.get(address, 0) == fewest]
         shared = next(filter(asked, candidates), None)
         address = servers.choose(candidates, rng) if shared is None else shared
-        self._tries[address] += 1
+        tries[address] = fewest + 1
         return address
 
-    def next_host(self, rng: random.Random) -> Name:
+    def next_host(self, rng: Bits) -> Name:
         """Return the name of the server to look up next."""
-        return self._unknown.pop(rng.randrange(len(self._unknown)))
+        return self._unknown.pop(rng.getrandbits(32) % len(self._unknown))
 
     def found(self, addresses: Iterable[str]) -> None:
         """Take up the addresses of a server."""
@@ -87,7 +91,7 @@ class Roster:
 
     def tries(self, address: str) -> int:
         """Return how often the address has been asked."""
-        return self._tries[address]
+        return self._tries.get(address, 0)
 
     def failed(self, address: str, failure: Failure) -> None:
         """Take note that no reply came; silence alone is worth another try."""

@@ -11,9 +11,10 @@ Source: the band and the initial value are Unbound's (its documentation, "server
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from services.dns.streams import Bits
 
 BAND_S = 0.4
 _UNKNOWN_S = 0.376
@@ -39,12 +40,15 @@ class Servers:
         self._clock = clock
         self._servers: dict[str, _Server] = {}
 
-    def choose(self, addresses: Sequence[str], rng: random.Random) -> str:
+    def choose(self, addresses: Sequence[str], rng: Bits) -> str:
         """Return one of the addresses: a random one of those within the band of the fastest."""
-        fastest = min(self.rtt_s(address) for address in addresses)
-        near = [address for address in addresses if self.rtt_s(address) <= fastest + BAND_S]
+        if len(addresses) == 1:
+            return addresses[0]
+        times = [self.rtt_s(address) for address in addresses]
+        limit = min(times) + BAND_S
         # Sorted, so that the choice depends on the stream and not on the order of a response.
-        return rng.choice(sorted(near))
+        near = sorted([address for address, rtt_s in zip(addresses, times, strict=True) if rtt_s <= limit])
+        return near[rng.getrandbits(32) % len(near)]
 
     def rtt_s(self, address: str) -> float:
         """Return the smoothed round-trip time in seconds, or the guess for an unknown server."""

@@ -9,6 +9,40 @@ whatever else happens.
 from __future__ import annotations
 
 import random
+from hashlib import blake2b
+from typing import Protocol
+
+
+class Bits(Protocol):
+    """What gives random bits: `random.Random` does."""
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return an integer of `k` random bits."""
+
+
+class Draws:
+    """The random bits of one subject: like a `stream`, but cheap to begin, for subjects that need few.
+
+    `key` is what the draws depend on.
+    """
+
+    __slots__ = ("_bits", "_blocks", "_key", "_left")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._blocks = self._bits = self._left = 0
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return an integer of `k` random bits."""
+        while self._left < k:
+            block = blake2b(self._key, salt=self._blocks.to_bytes(blake2b.SALT_SIZE)).digest()
+            self._bits |= int.from_bytes(block) << self._left
+            self._left += 8 * blake2b.MAX_DIGEST_SIZE
+            self._blocks += 1
+        drawn = self._bits & (1 << k) - 1
+        self._bits >>= k
+        self._left -= k
+        return drawn
 
 
 def stream(seed: int, host: str, role: str, purpose: str, subject: str) -> random.Random:

@@ -96,7 +96,7 @@ class StubResolver:
         query = ask(server, name, rtype, rng=self._rng, timeout_s=self._timeout_s, recurse=True)
         result = await self._exchange(query)
         if isinstance(result, Response) and result.flags & message.TC:
-            result = await self._exchange(replace(query, stream=True))
+            result = await self._exchange(query._replace(stream=True))
         if isinstance(result, Failure):
             return result.value
         if result.rcode not in (names.NOERROR, names.NXDOMAIN):

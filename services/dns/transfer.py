@@ -286,4 +286,5 @@ def serial_at(packet: bytes, at: int) -> int:
 
 def request(ident: int, origin: Name, rtype: int) -> bytes:
     """Return a query about the zone to another of its servers: SOA or AXFR."""
-    return message.write_query(ident, origin, rtype, recurse=False, edns=False)
+    question = message.question(names.to_wire(origin), rtype)
+    return message.write_query(ident, question, recurse=False, edns=False)
