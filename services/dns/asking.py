@@ -19,7 +19,6 @@ from services.dns.streams import Bits
 
 _KIND = 0xF8  # in a header's third octet: QR and the opcode
 _RESPONSE = 0x80  # to a QUERY
-_FIRST_PORT = 1024
 _CASE = bytes(0x20 if 0x41 <= octet & 0xDF <= 0x5A else 0 for octet in range(256))
 """By octet: the bit that makes a letter large or small; none for all else, lengths of labels among it."""
 
@@ -36,8 +35,7 @@ class Failure(Enum):
 class Ask(NamedTuple):
     """A query to send to `address` by UDP or, if `stream`, by TCP.
 
-    `question` is the query's question in the letters in which it is sent. `source_port` 0 leaves the choice
-    to the kernel.
+    `question` is the query's question in the letters in which it is sent.
     """
 
     address: str
@@ -45,7 +43,6 @@ class Ask(NamedTuple):
     question: bytes
     stream: bool
     timeout_s: float
-    source_port: int = 0
 
     def judge(self, reply: bytes) -> bool | Failure:
         """Tell whether `reply` answers this query; SPELLING if only the letters' case differs."""
@@ -83,12 +80,11 @@ def ask(
     edns: bool = True,
     spell: bool = False,
 ) -> Ask:
-    """Return a query with a random id and source port; if `spell`, with letters of random case too."""
-    ident, port = rng.getrandbits(16), _FIRST_PORT + rng.getrandbits(32) % (65536 - _FIRST_PORT)
+    """Return a query with a random id; if `spell`, with letters of random case too."""
     wire = names.to_wire(name)
     question = message.question(_respelled(wire, rng) if spell else wire, rtype)
-    packet = message.write_query(ident, question, recurse=recurse, edns=edns)
-    return Ask(address, packet, question, stream, timeout_s, port)
+    packet = message.write_query(rng.getrandbits(16), question, recurse=recurse, edns=edns)
+    return Ask(address, packet, question, stream, timeout_s)
 
 
 def _respelled(wire: bytes, rng: Bits) -> bytes:

@@ -178,10 +178,11 @@ def _octets(memory: Any) -> memoryview:
 
 def _send_from(udp: socket.socket, source: bytes | None, client: tuple[str, int], reply: bytes) -> None:
     """Send from the address that the query was sent to."""
-    control = []
-    if source is not None:
-        control.append((socket.IPPROTO_IP, IP_PKTINFO, _PKTINFO.pack(0, source, b"\0\0\0\0")))
     try:
-        udp.sendmsg((reply,), control, 0, client)
+        if source is None:
+            udp.sendto(reply, client)
+        else:
+            control = (socket.IPPROTO_IP, IP_PKTINFO, _PKTINFO.pack(0, source, b"\0\0\0\0"))
+            udp.sendmsg((reply,), (control,), 0, client)
     except OSError:
         return

@@ -80,7 +80,7 @@ class Cache:
             self.changed(rrset.owner)
             self._kept.pop((rrset.owner, names.ANY), None)
             self._failures.pop(key, None)
-        expires = now + (rrset.ttl if rrset.ttl < _MAX_TTL else _MAX_TTL)
+        expires = now + min(rrset.ttl, _MAX_TTL)
         if until is not None and until < expires:
             expires = until
         if expires > now:

@@ -1,8 +1,11 @@
 """The edge of a resolver: sends one query and waits for its reply.
 
-Theory of operation. Each query by UDP has a socket of its own, connected to the server, so that the
-kernel drops what others send and reports ICMP errors at once (a closed port, no route) instead of at the
-time-out. What comes from the right place and is not the reply is dropped, and the reply waited for.
+Theory of operation. Each query by UDP has a socket of its own, on a random port, connected to the server, so
+that the kernel drops what others send and reports ICMP errors at once (a closed port, no route) instead of at
+the time-out. What comes from the right place and is not the reply is dropped, and the reply waited for.
+
+What can wait is done while a query is on its way: its time-out is set when it has been sent, and the socket
+of the one before is closed after that. Some sockets are opened in advance, when nothing is awaited.
 
 `Exchange` tells the result to a callback in the very turn of the loop in which it came: a resolution goes on
 from there to the next server. `exchange` is the same for those who await. The sockets of one `Sockets` are
@@ -13,6 +16,7 @@ it costs as much as all system calls of a query together.
 from __future__ import annotations
 
 import asyncio
+import random
 import select
 import socket
 from collections.abc import Callable
@@ -20,26 +24,33 @@ from collections.abc import Callable
 from services.dns.asking import Ask, Failure
 
 _LARGEST = 65535
+_TURNS = 3
+_SPARE = 4  # a look-up from the roots takes three
+_PORTS = range(1024, 65536)
+_chance = random.SystemRandom()  # ports are for strangers not to guess: a run does not repeat them
 
 Told = Callable[[bytes | Failure], object]
 
 
 class Sockets:
-    """The sockets on which replies are awaited, in the running loop, until `close`."""
+    """The sockets on which replies are awaited in the running loop, until `close`; `spare` are kept ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, spare: int = _SPARE) -> None:
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._receivers: dict[int, Callable[[], None]] = {}
+        self._spare: dict[int, socket.socket] = {}
+        self._spares = spare
         self._loop.add_reader(self._epoll.fileno(), self._ready)
 
-    def watch(self, udp: socket.socket, receive: Callable[[], None]) -> None:
-        """Call `receive` whenever something has come."""
+    def take(self, receive: Callable[[], None]) -> socket.socket:
+        """Return a socket on a port of its own; `receive` is called whenever something has come."""
+        udp = self._spare.popitem()[1] if self._spare else self._open()
         self._receivers[udp.fileno()] = receive
-        self._epoll.register(udp.fileno(), select.EPOLLIN)
+        return udp
 
     def end(self, udp: socket.socket) -> None:
-        """Close the socket, which ends the watch as well."""
+        """Close a socket that was taken."""
         self._receivers.pop(udp.fileno(), None)
         udp.close()
 
@@ -47,13 +58,37 @@ class Sockets:
         """Watch nothing any more."""
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
+        for udp in self._spare.values():
+            udp.close()
+        self._spare.clear()
 
     def _ready(self) -> None:
-        for number, _ in self._epoll.poll(0):
-            # What was received before may have ended this one.
-            receive = self._receivers.get(number)
-            if receive is not None:
-                receive()
+        # What was received makes queries be sent, and the replies to those are often there by now.
+        for _ in range(_TURNS):
+            come = self._epoll.poll(0)
+            for number, _ in come:
+                receive = self._receivers.get(number)
+                if receive is not None:
+                    receive()
+                elif number in self._spare:
+                    # Nobody was asked from there.
+                    self._spare.pop(number).close()
+            if not come or not self._receivers:
+                break
+        if not self._receivers:
+            while len(self._spare) < self._spares:
+                udp = self._open()
+                self._spare[udp.fileno()] = udp
+
+    def _open(self) -> socket.socket:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            udp.bind(("", _chance.choice(_PORTS)))
+        except OSError:
+            # Somebody has that port; the kernel's choice is random as well.
+            udp.bind(("", 0))
+        self._epoll.register(udp.fileno(), select.EPOLLIN)
+        return udp
 
 
 class Exchange:
@@ -61,21 +96,22 @@ class Exchange:
 
     def __init__(self, ask: Ask, port: int, sockets: Sockets, done: Told) -> None:
         self._ask = ask
+        self._server = (ask.address, port)
         self._sockets = sockets
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._udp: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._dropped: Failure | None = None
-        self._timer = self._loop.call_later(ask.timeout_s, self._expire)
         if ask.stream:
             self._task = self._loop.create_task(self._by_tcp(port))
-            return
-        try:
-            self._send(port)
-        except OSError:
-            # Whatever goes wrong, here or on the way, another server or another time may do better.
-            self._loop.call_soon(self._finish, Failure.UNREACHABLE)
+        else:
+            try:
+                self._send()
+            except OSError:
+                # Whatever goes wrong, here or on the way, another server or another time may do better.
+                self._loop.call_soon(self._finish, Failure.UNREACHABLE)
+        self._timer = self._loop.call_later(ask.timeout_s, self._expire)
 
     def cancel(self) -> None:
         """Wait no longer; nobody is told."""
@@ -86,22 +122,22 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
 
-    def _send(self, port: int) -> None:
-        udp = self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.setblocking(False)
-        _bind(udp, self._ask.source_port)
-        udp.connect((self._ask.address, port))
+    def _send(self) -> None:
+        udp = self._udp = self._sockets.take(self._receive)
+        udp.connect(self._server)
         udp.send(self._ask.packet)
-        self._sockets.watch(udp, self._receive)
 
     def _receive(self) -> None:
         assert self._udp is not None  # noqa: S101  (it is watched as long as it is there)
         try:
-            reply = self._udp.recv(_LARGEST)
+            reply, sender = self._udp.recvfrom(_LARGEST)
         except BlockingIOError:
             return
         except OSError:
             self._finish(Failure.UNREACHABLE)
+            return
+        if sender != self._server:
+            # It came before the socket was connected.
             return
         verdict = self._ask.judge(reply)
         if verdict is True:
@@ -121,28 +157,22 @@ class Exchange:
         self._finish(self._dropped or Failure.TIMEOUT)
 
     def _finish(self, result: bytes | Failure) -> None:
-        self.cancel()
-        self._done(result)
+        try:
+            self._done(result)
+        finally:
+            self.cancel()
 
 
 async def exchange(ask: Ask, port: int) -> bytes | Failure:
     """Return the reply to the query, or why there is none; waits at most its time-out."""
     future: asyncio.Future[bytes | Failure] = asyncio.get_running_loop().create_future()
-    sockets = Sockets()
+    sockets = Sockets(spare=0)
     sent = Exchange(ask, port, sockets, future.set_result)
     try:
         return await future
     finally:
         sent.cancel()
         sockets.close()
-
-
-def _bind(udp: socket.socket, source_port: int) -> None:
-    try:
-        udp.bind(("", source_port))
-    except OSError:
-        # Somebody has that port; the kernel's choice is random as well.
-        udp.bind(("", 0))
 
 
 async def _over_tcp(ask: Ask, port: int) -> bytes:

@@ -1,7 +1,7 @@
 """What the cache means to a resolution: what is known of a question, and where to start asking.
 
-Theory of operation. Everything that a response taught goes through `learn` into the cache, and comes back as
-a `Finding` (what a client may be told) or as the closest `Delegation` (whom to ask).
+Theory of operation. Everything that a response taught goes through `learn` or `learn_referral` into the
+cache, and comes back as a `Finding` (what a client may be told) or as the closest `Delegation` (whom to ask).
 
 A delegation is the parent's to give and to take away, but its NS records stand in the child as well, with a
 TTL of the child's choosing. So whatever NS records the servers of a delegation give, their own or those of
@@ -12,15 +12,16 @@ when the parent's TTL is over, and cannot keep itself alive (a ghost domain; Jia
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
 from services.dns import names
 from services.dns.cache import Cache, Negative, Rank
 from services.dns.names import Name
 from services.dns.records import addresses, targets
-from services.dns.replies import Delegation, Finding, glue, servers_of
-from services.dns.responses import Response
+from services.dns.replies import Delegation, Finding, servers_of
+
+_ROOT_FOR_S = 1.0
 
 
 class Knowledge:
@@ -30,6 +31,9 @@ class Knowledge:
         self._cache = cache
         self._clock = clock
         self.hints = hints
+        self._root = hints
+        self._root_until = -inf
+        self._flushes = cache.flushes
 
     def finding(self, name: Name, rtype: int) -> Finding | None:
         """Return what a client may be told without asking anybody, be it an alias or that there is none."""
@@ -51,20 +55,40 @@ class Knowledge:
         """
         # What a zone says of DS is said by its parent (RFC 4035 §3.1.4.1).
         start = 1 if rtype == names.DS and name else 0
-        for at in range(start, len(name) + 1):
+        for at in range(start, len(name)):
             zone = name[at:]
             ns = self._cache.rrset(zone, names.NS, Rank.REFERRAL)
             if ns is None:
                 continue
             hosts = servers_of(ns)
             known = self._known_addresses(hosts)
-            if not zone:
-                # Root servers whose address came with no response are where the hints say (RFC 9609 §4.2).
-                known = {host: found for host, found in self.hints.addresses.items() if host in hosts} | known
             if known or any(not names.is_below(host, zone) for host in hosts):
-                until = self._cache.held_until(zone, names.NS) if zone else inf  # nobody removes the root
+                until = self._cache.held_until(zone, names.NS)
                 return Delegation(zone=zone, servers=hosts, addresses=known, ns=ns, until=until)
-        return self.hints
+        return self._closest_root()
+
+    def _closest_root(self) -> Delegation:
+        """Return the root servers that the cache knows, or the hints.
+
+        They are many, and what is cold begins with them: they are put together once a second at most.
+        """
+        now = self._clock()
+        if now < self._root_until and self._flushes == self._cache.flushes:
+            return self._root
+        ns = self._cache.rrset(names.ROOT, names.NS, Rank.REFERRAL)
+        if ns is None:
+            return self.hints
+        hosts = servers_of(ns)
+        # Root servers whose address came with no response are where the hints say (RFC 9609 §4.2).
+        known = {host: found for host, found in self.hints.addresses.items() if host in hosts}
+        known |= self._known_addresses(hosts)
+        if not known:
+            return self.hints
+        # No time at which it ends: nobody removes the root.
+        self._root = Delegation(zone=names.ROOT, servers=hosts, addresses=known, ns=ns)
+        self._root_until = now + min(_ROOT_FOR_S, ns.ttl)
+        self._flushes = self._cache.flushes
+        return self._root
 
     def addresses(self, host: Name) -> tuple[str, ...] | None:
         """Return the addresses of a server as far as glue or answers told, or None."""
@@ -75,30 +99,25 @@ class Knowledge:
         found: Mapping[Name, tuple[str, ...] | None] = {host: self.addresses(host) for host in hosts}
         return {host: known for host, known in found.items() if known is not None}
 
-    def learn(self, response: Response, result: Finding, delegation: Delegation, rtype: int) -> None:
+    def learn(self, result: Finding, delegation: Delegation, rtype: int) -> None:
         """Remember what the servers of `delegation` said to a question about `rtype`."""
-        hosts: list[Name] = []
         for rrset in result.answer:
             of_servers = rrset.rtype == names.NS
-            if of_servers:
-                hosts += servers_of(rrset)
             self._cache.put(rrset, Rank.ANSWER, until=delegation.until if of_servers else None)
         if result.soa is not None:
             self._cache.put_negative(result.name, rtype, Negative(rcode=result.rcode, soa=result.soa))
-        self._put_glue(response, delegation.zone, hosts)
+        for rrset in result.glue:
+            self._cache.put(rrset, Rank.REFERRAL)
 
     def held(self, referral: Delegation, delegation: Delegation) -> Delegation:
         """Return a referral that the servers of `delegation` gave, with how long it holds."""
-        zone, servers, known, ns, _ = referral
+        zone, servers, known, ns, glue, _ = referral
         until = delegation.until if ns is None else min(delegation.until, self._clock() + ns.ttl)
-        return Delegation(zone, servers, known, ns, until)
+        return Delegation(zone, servers, known, ns, glue, until)
 
-    def learn_referral(self, response: Response, referral: Delegation, zone: Name) -> None:
-        """Remember a referral that the servers of `zone` gave, which is `held`."""
+    def learn_referral(self, referral: Delegation) -> None:
+        """Remember a referral, which is `held`."""
         if referral.ns is not None:
             self._cache.put(referral.ns, Rank.REFERRAL, until=referral.until)
-        self._put_glue(response, zone, referral.servers)
-
-    def _put_glue(self, response: Response, zone: Name, hosts: Collection[Name]) -> None:
-        for rrset in glue(response, zone, hosts):
+        for rrset in referral.glue:
             self._cache.put(rrset, Rank.REFERRAL)

@@ -124,7 +124,7 @@ def _read_additional(packet: bytes, at: int, count: int) -> Edns | None:
     """Return the OPT record; others (a TSIG, say) are stepped over."""
     edns = None
     for _ in range(count):
-        owner, at = at, _skip_name(packet, at)
+        owner, at = at, skip_name(packet, at)
         rtype, rclass, ttl, length = _RR.unpack_from(packet, at)
         if rtype == names.OPT:
             if edns is not None or at - owner > 1:
@@ -150,7 +150,8 @@ def _asks_nsid(packet: bytes, at: int, length: int) -> bool:
     return bool(found)
 
 
-def _skip_name(packet: bytes, at: int) -> int:
+def skip_name(packet: bytes, at: int) -> int:
+    """Return where what follows the name begins. Raises: Malformed, IndexError."""
     while length := packet[at]:
         if length >= 0xC0:
             return at + 2

@@ -21,12 +21,11 @@ from services.dns.names import Name
 class Address(dnslib.A):
     """A data as read off the wire. Raises: ValueError: they are not four octets."""
 
-    data: tuple[int, ...] = ()  # an attribute like any other, where dnslib checks each octet
+    data: tuple[int, int, int, int] = (0, 0, 0, 0)  # an attribute like others: dnslib checks each octet
 
     def __init__(self, octets: bytes) -> None:
-        if len(octets) != 4:
-            raise ValueError("an IPv4 address has four octets")
-        self.data = tuple(octets)
+        first, second, third, fourth = octets
+        self.data = (first, second, third, fourth)
 
 
 class Service(dnslib.SRV):

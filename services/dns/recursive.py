@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from asyncio import Future
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -33,7 +32,7 @@ from services.dns.names import Name
 from services.dns.records import RRset, addresses, targets
 from services.dns.replies import Delegation
 from services.dns.resolution import Limits, Resolved, Resolver, Steps
-from services.dns.server import ByClient, Listener, Reply
+from services.dns.server import ByClient, Coming, Listener, Reply
 from services.dns.servers import Servers
 from services.dns.settings import Settings
 from services.dns.showing import Showing
@@ -136,7 +135,7 @@ class _Search:
     rtype: int
     steps: Steps[Resolved]
     started: float
-    waiting: list[tuple[Future[Reply], Query, bool]] = field(default_factory=list)
+    waiting: list[tuple[Coming, Query, bool]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -175,7 +174,7 @@ class Recursor:
         """What takes a message and returns its reply, None if it deserves none, or the reply to come."""
         return self._warm.respond
 
-    def _answer(self, packet: bytes, stream: bool) -> Reply | Future[Reply]:
+    def _answer(self, packet: bytes, stream: bool) -> Reply | Coming:
         if not message.is_query(packet):
             return None
         if message.opcode(packet):
@@ -197,9 +196,9 @@ class Recursor:
     def screen(self, packet: bytes, stream: bool) -> ByClient:
         """Return what answers the message once the client's address is known: a stranger is refused."""
 
-        def answer(client: str) -> Reply | Future[Reply]:
+        def answer(client: str) -> Reply | Coming:
             if any(IPv4Address(client) in network for network in self._allow):
-                reply: Reply | Future[Reply] = self.respond(packet, stream)
+                reply: Reply | Coming = self.respond(packet, stream)
                 return reply
             return _refuse(packet, stream)
 
@@ -211,8 +210,6 @@ class Recursor:
             sent.exchange.cancel()
         for search in self._searches.values():
             search.steps.close()
-            for future, _, _ in search.waiting:
-                future.cancel()
         self._sent.clear()
         self._searches.clear()
         if "_sockets" in self.__dict__:
@@ -222,7 +219,7 @@ class Recursor:
     def _sockets(self) -> Sockets:
         return Sockets()
 
-    def _resolve(self, query: Query, stream: bool) -> Reply | Future[Reply]:
+    def _resolve(self, query: Query, stream: bool) -> Reply | Coming:
         name, rtype = query.name, query.rtype
         search = self._searches.get((name, rtype))
         if search is None:
@@ -244,9 +241,9 @@ class Recursor:
             self._send(search, first)
         elif not query.flags & message.RD:
             return _reply(query, self._closest(name, rtype), stream)
-        future: Future[Reply] = asyncio.get_running_loop().create_future()
-        search.waiting.append((future, query, stream))
-        return future
+        coming = Coming()
+        search.waiting.append((coming, query, stream))
+        return coming
 
     def _send(self, search: _Search, step: Ask) -> None:
         """Send a query, or wait for the reply to it if another search has sent it."""
@@ -256,6 +253,7 @@ class Recursor:
             self._sent[step] = _Sent(exchange, [search])
         else:
             sent.searches.append(search)
+        self._resolver.catch_up()
 
     def _received(self, step: Ask, result: bytes | Failure) -> None:
         for search in self._sent.pop(step).searches:
@@ -275,12 +273,9 @@ class Recursor:
             self._send(search, step)
             return
         del self._searches[search.name, search.rtype]
-        for future, query, stream in search.waiting:
-            if not future.cancelled():
-                future.set_result(_reply(query, resolved, stream))
-        # After the replies, which leave in the loop's next turn.
-        took = time.monotonic() - search.started
-        asyncio.get_running_loop().call_soon(self._tell, search.name, search.rtype, resolved, took)
+        for coming, query, stream in search.waiting:
+            coming.give(_reply(query, resolved, stream))
+        self._tell(search.name, search.rtype, resolved, time.monotonic() - search.started)
 
     def _closest(self, name: Name, rtype: int) -> Resolved:
         """What a client is told that asks not to recurse: where to go on (RFC 1034 §4.3.1)."""

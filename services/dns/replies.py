@@ -34,7 +34,8 @@ _MAX_SERVERS = 20  # the root has 13; a referral to thousands is an attack (NRDe
 class Finding(NamedTuple):
     """What is known about a question: records, or that there are none, or (`alias`) where to go on.
 
-    `answer` has the aliases in order and then the records; `soa` stands for there being none.
+    `answer` has the aliases in order and then the records; `soa` stands for there being none. `glue` are the
+    addresses of the servers that the answer names.
     """
 
     rcode: int = names.NOERROR
@@ -42,18 +43,20 @@ class Finding(NamedTuple):
     soa: RRset | None = None
     alias: Name | None = None
     name: Name = names.ROOT  # the one that the finding is about: the last alias's target
+    glue: tuple[RRset, ...] = ()
 
 
 class Delegation(NamedTuple):
     """The servers of a zone: their names, and those of their addresses that are known.
 
-    `until` is when it ends, by the resolver's clock; hints never do.
+    `until` is when it ends, by the resolver's clock; hints never do. `ns` and `glue` are what it was made of.
     """
 
     zone: Name
     servers: tuple[Name, ...]
     addresses: Mapping[Name, tuple[str, ...]] = MappingProxyType({})
     ns: RRset | None = None
+    glue: tuple[RRset, ...] = ()
     until: float = inf
 
 
@@ -66,6 +69,7 @@ class Lame(NamedTuple):
 def interpret(response: Response, zone: Name, name: Name, rtype: int) -> Finding | Delegation | Lame:
     """Return what the response means.
 
+    Raises: Malformed: it has no meaning, though it began well.
     Source: RFC 1034 §5.3.3; RFC 2181 §5.4.1; RFC 2308 §2; RFC 5452 §6.
     """
     if response.rcode not in (names.NOERROR, names.NXDOMAIN):
@@ -79,7 +83,8 @@ def interpret(response: Response, zone: Name, name: Name, rtype: int) -> Finding
         if not response.flags & message.AA:
             return Lame(why="answers without authority")
         if final is not None:
-            return Finding(answer=(*chain, final), name=last)
+            found = _glue(response, zone, servers_of(final)) if rtype == names.NS else ()
+            return Finding(answer=(*chain, final), name=last, glue=found)
         soa = _soa_above(response, zone, last)
         if soa is None:
             return Finding(answer=chain, alias=last, name=last)
@@ -97,13 +102,15 @@ def within(rrsets: Iterable[RRset], zone: Name) -> tuple[RRset, ...]:
     return tuple(rrset for rrset in rrsets if names.is_below(rrset.owner, zone))
 
 
-def glue(response: Response, zone: Name, servers: Collection[Name]) -> list[RRset]:
+def _glue(response: Response, zone: Name, servers: Collection[Name]) -> tuple[RRset, ...]:
     """Return the IPv4 addresses that the response gives, within its bailiwick, for these servers."""
-    return [
-        rrset
-        for rrset in response.additional
-        if rrset.rtype == names.A and rrset.owner in servers and names.is_below(rrset.owner, zone)
-    ]
+    return tuple(
+        [
+            rrset
+            for rrset in response.additional
+            if rrset.rtype == names.A and rrset.owner in servers and names.is_below(rrset.owner, zone)
+        ]
+    )
 
 
 def _follow(
@@ -135,8 +142,9 @@ def _delegation(response: Response, zone: Name, name: Name, ns: RRset) -> Delega
     if not deeper or not names.is_below(name, ns.owner):
         return Lame(why=f"refers to {names.to_text(ns.owner)}")
     servers = servers_of(ns)
-    known = {rrset.owner: tuple(addresses(rrset)) for rrset in glue(response, zone, servers)}
-    return Delegation(ns.owner, servers, known, ns)
+    found = _glue(response, zone, servers)
+    known = {rrset.owner: tuple(addresses(rrset)) for rrset in found}
+    return Delegation(ns.owner, servers, known, ns, found)
 
 
 def _soa_above(response: Response, zone: Name, name: Name) -> RRset | None:

@@ -257,17 +257,19 @@ class _Question:
             if isinstance(response, Failure):
                 roster.failed(address, response)
                 continue
-            result = interpret(response, delegation.zone, name, rtype)
+            try:
+                result = interpret(response, delegation.zone, name, rtype)
+            except Malformed:
+                roster.failed(address, Failure.MALFORMED)
+                continue
             if isinstance(result, Lame):
                 roster.useless(address, result.why)
                 continue
             if isinstance(result, Delegation):
                 held = self._known.held(result, delegation)
-                self._resolver.put_off(
-                    partial(self._known.learn_referral, response, held, delegation.zone)
-                )
+                self._resolver.put_off(partial(self._known.learn_referral, held))
                 return held
-            self._known.learn(response, result, delegation, rtype)
+            self._known.learn(result, delegation, rtype)
             return result
 
     def _search(self, roster: Roster, depth: int) -> Steps[None]:

@@ -2,8 +2,11 @@
 
 Theory of operation. A response is read in one pass. Names are found by where they begin, since nearly all of
 them are pointers to a few: each is put together once, those that the question's name ends in at the start. A
-pointer leads backwards only (RFC 1035 §4.1.4), so that reading ends. The data of the few types that resolvers live on are read here; all others are left to
-dnslib, whose parser raises many kinds of errors on malformed input: here they are one.
+pointer leads backwards only (RFC 1035 §4.1.4), so that reading ends. The data of the few types that resolvers
+live on are read here; all others are left to dnslib, whose parser raises many kinds of errors on malformed
+input: here they are one.
+
+Behind an answer the other sections are seldom of use: they are stepped over, and read when somebody asks.
 
 Records are grouped into RRsets by the name in lower case. Names in their data keep their spelling.
 """
@@ -11,11 +14,10 @@ Records are grouped into RRsets by the name in lower case. Names in their data k
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 import dnslib
 
-from services.dns import names
+from services.dns import message, names
 from services.dns.message import Malformed
 from services.dns.names import Name
 from services.dns.records import Address, RRset
@@ -34,14 +36,10 @@ _HOSTS: dict[int, type[dnslib.CNAME]] = {
 }
 
 
-class Response(NamedTuple):
-    """A response, its records grouped into RRsets, class IN only."""
-
-    rcode: int
-    flags: int
-    answer: tuple[RRset, ...]
-    authority: tuple[RRset, ...]
-    additional: tuple[RRset, ...]
+_ERRORS = (
+    dnslib.DNSError, dnslib.DNSLabelError, dnslib.BufferError, dnslib.BimapError,
+    ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error,
+)  # fmt: skip
 
 
 def read_response(packet: bytes) -> Response:
@@ -50,19 +48,55 @@ def read_response(packet: bytes) -> Response:
     Raises: Malformed.
     """
     try:
-        _, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(packet)
-        reader = _Reader(packet)
+        return Response(packet)
+    except _ERRORS as error:
+        raise _malformed(error) from error
+
+
+def _malformed(error: Exception) -> Malformed:
+    return Malformed(f"not a DNS message: {error}")
+
+
+class Response:
+    """A response, its records grouped into RRsets, class IN only; `read_response` makes it."""
+
+    __slots__ = ("_additional", "_authority", "_counts", "_reader", "answer", "flags", "rcode")
+
+    def __init__(self, packet: bytes) -> None:
+        _, self.flags, questions, answers, *self._counts = _HEADER.unpack_from(packet)
+        reader = self._reader = _Reader(packet)
         for _ in range(questions):
             reader.question()
-        answer = reader.section(answers)
-        authority = reader.section(authorities)
-        additional = reader.section(additionals)
-    except (
-        dnslib.DNSError, dnslib.DNSLabelError, dnslib.BufferError, dnslib.BimapError,
-        ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error,
-    ) as error:  # fmt: skip
-        raise Malformed(f"not a DNS message: {error}") from error
-    return Response(reader.extended << 4 | flags & 0xF, flags, answer, authority, additional)
+        self.answer = reader.section(answers)
+        self._authority: tuple[RRset, ...] | None = None
+        self._additional: tuple[RRset, ...] | None = None
+        if self.answer:
+            reader.step_over(sum(self._counts))
+        else:
+            self._read_rest()
+        self.rcode = reader.extended << 4 | self.flags & 0xF
+
+    @property
+    def authority(self) -> tuple[RRset, ...]:
+        """The authority section. Raises: Malformed."""
+        return self._authority if self._authority is not None else self._rest()[0]
+
+    @property
+    def additional(self) -> tuple[RRset, ...]:
+        """The additional section. Raises: Malformed."""
+        return self._additional if self._additional is not None else self._rest()[1]
+
+    def _rest(self) -> tuple[tuple[RRset, ...], tuple[RRset, ...]]:
+        try:
+            return self._read_rest()
+        except _ERRORS as error:
+            raise _malformed(error) from error
+
+    def _read_rest(self) -> tuple[tuple[RRset, ...], tuple[RRset, ...]]:
+        authorities, additionals = self._counts
+        authority = self._authority = self._reader.section(authorities)
+        additional = self._additional = self._reader.section(additionals)
+        return authority, additional
 
 
 class _Reader:
@@ -85,6 +119,18 @@ class _Reader:
         for index, label in enumerate(name):
             self._names[start] = name[index:]
             start += len(label) + 1
+
+    def step_over(self, count: int) -> None:
+        """Find out what an OPT record among the next `count` records says, and stay where we are."""
+        end = self._at
+        for _ in range(count):
+            at = message.skip_name(self._packet, end)
+            rtype, _, ttl, length = _RR.unpack_from(self._packet, at)
+            end = at + _RR.size + length
+            if end > len(self._packet):
+                raise Malformed("a record ends behind the message")
+            if rtype == names.OPT:
+                self.extended = self.extended or ttl >> 24
 
     def section(self, count: int) -> tuple[RRset, ...]:
         """Return the RRsets of the next `count` records."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,13 +28,32 @@ from services.errors import ServiceError
 
 Reply: TypeAlias = bytes | None
 # What depends on who asks: takes the client's address; by TCP the reply may have several messages.
-ByClient: TypeAlias = Callable[[str], "Reply | Future[Reply] | Iterator[bytes]"]
+ByClient: TypeAlias = Callable[[str], "Reply | Coming | Iterator[bytes]"]
 # Takes a message and whether it came by TCP; gives the reply, None for silence, or one of the above.
-Respond: TypeAlias = Callable[[bytes, bool], "Reply | Future[Reply] | ByClient"]
+Respond: TypeAlias = Callable[[bytes, bool], "Reply | Coming | ByClient"]
 
 _BUFFER = 4 * 1024 * 1024
 _MAX_CONNECTIONS = 256
 _IDLE_S = 10.0
+
+
+class Coming:
+    """A reply to come. It is passed on in the very turn of the loop in which it is given, which a Future's
+    is not."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self) -> None:
+        self._send: Callable[[Reply], None] | None = None
+
+    def then(self, send: Callable[[Reply], None]) -> None:
+        """Let the reply go to `send`."""
+        self._send = send
+
+    def give(self, reply: Reply) -> None:
+        """Pass the reply on to who waits for it."""
+        if self._send is not None:
+            self._send(reply)
 
 
 class Listener:
@@ -119,17 +137,16 @@ def _bind_pair(address: str, port: int) -> tuple[socket.socket, socket.socket]:
     raise AssertionError("the last try returns or raises")
 
 
-def _finish(reply: Future[Reply] | ByClient, client: str, send: Callable[[bytes], None]) -> None:
+def _finish(reply: Coming | ByClient, client: str, send: Callable[[bytes], None]) -> None:
     found = reply(client) if callable(reply) else reply
     if isinstance(found, bytes):
         send(found)
-    elif isinstance(found, Future):
-        found.add_done_callback(partial(_send_later, send))
+    elif isinstance(found, Coming):
+        found.then(partial(_send_if_any, send))
 
 
-def _send_later(send: Callable[[bytes], None], future: Future[Reply]) -> None:
-    """Send what became of the future; the server may have been closed in the meantime."""
-    if not future.cancelled() and (reply := future.result()) is not None:
+def _send_if_any(send: Callable[[bytes], None], reply: Reply) -> None:
+    if reply is not None:
         send(reply)
 
 
@@ -183,8 +200,8 @@ class _Connection(asyncio.Protocol):
             self._send(found)
             return
         self._waiting += 1
-        if isinstance(found, Future):
-            found.add_done_callback(self._answered)
+        if isinstance(found, Coming):
+            found.then(self._answered)
             return
         self._sending.append(found)
         self._send_soon()
@@ -211,11 +228,10 @@ class _Connection(asyncio.Protocol):
         self._restart_timer()
         self._send_soon()
 
-    def _answered(self, future: Future[Reply]) -> None:
+    def _answered(self, reply: Reply) -> None:
         self._waiting -= 1
-        if not future.cancelled():
-            self._send(future.result())
-            self._restart_timer()
+        self._send(reply)
+        self._restart_timer()
 
     def _send(self, reply: Reply) -> None:
         if self._transport is not None and reply is not None:

@@ -145,7 +145,7 @@ class Internet:
         try:
             while True:
                 ask = next(steps) if result is None else steps.send(result)
-                result = self._exchange(ask)
+                result = self.exchange(ask)
         except StopIteration as done:
             resolved: Resolved = done.value
             return resolved
@@ -160,7 +160,7 @@ class Internet:
             going[number] = steps, next(steps)
         while going:
             # The very same object is one query, whoever yields it.
-            replies = {id(ask): self._exchange(ask) for ask in {id(a): a for _, a in going.values()}.values()}
+            replies = {id(ask): self.exchange(ask) for ask in {id(a): a for _, a in going.values()}.values()}
             for number, (steps, ask) in list(going.items()):
                 try:
                     going[number] = steps, steps.send(replies[id(ask)])
@@ -181,7 +181,8 @@ class Internet:
             ),
         ]
 
-    def _exchange(self, ask: Ask) -> bytes | Failure:
+    def exchange(self, ask: Ask) -> bytes | Failure:
+        """Return what becomes of a query."""
         query = message.read_query(ask.packet)
         transport = " tcp" if ask.stream else ""
         name, rtype = names.to_text(query.name), names.type_text(query.rtype)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from services.dns import names
 from services.dns.asking import Ask, Failure, ask
-from services.dns.client import exchange
+from services.dns.client import Exchange, Sockets, exchange
 
 Forge = Callable[[bytes], bytes]
 NAME = (b"www", b"example", b"org")
@@ -141,7 +144,7 @@ def test_a_closed_port_is_known_at_once() -> None:
         assert asyncio.run(exchange(query(stream=stream), port)) is Failure.UNREACHABLE
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the port drawn for a query belongs to somebody, the query leaves from another one."""
 
     async def run() -> None:
@@ -152,11 +155,125 @@ def test_a_port_that_is_taken() -> None:
         ):
             server.setblocking(False)
             server.bind(("127.0.0.1", 0))
-            owner.bind(("0.0.0.0", asked.source_port))
+            owner.bind(("0.0.0.0", 0))
+            taken = owner.getsockname()[1]
+            monkeypatch.setattr("services.dns.client._PORTS", range(taken, taken + 1))
             asking = asyncio.ensure_future(exchange(asked, server.getsockname()[1]))
             packet, client = await asyncio.get_running_loop().sock_recvfrom(server, 512)
-            assert client[1] != asked.source_port
+            assert client[1] != taken
             server.sendto(right(packet), client)
             assert await asking == right(packet)
 
     asyncio.run(run())
+
+
+class Conversation:
+    """Queries sent one after the other from the same sockets to a server that answers each of them."""
+
+    def __init__(self) -> None:
+        self.sockets = Sockets(spare=2)
+        self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.server.setblocking(False)
+        self.server.bind(("127.0.0.1", 0))
+        self.clients: list[tuple[str, int]] = []
+
+    def send(self, asked: Ask) -> asyncio.Future[bytes | Failure]:
+        """Send the query; return what it will be told."""
+        told: asyncio.Future[bytes | Failure] = asyncio.get_running_loop().create_future()
+        Exchange(asked, self.server.getsockname()[1], self.sockets, told.set_result)
+        return told
+
+    async def answer(self) -> bytes:
+        """Answer the next query, and return the answer."""
+        packet, client = await asyncio.get_running_loop().sock_recvfrom(self.server, 512)
+        self.clients.append(client)
+        self.server.sendto(right(packet), client)
+        return right(packet)
+
+    def close(self) -> None:
+        self.sockets.close()
+        self.server.close()
+
+
+@contextlib.contextmanager
+def conversation() -> Iterator[Conversation]:
+    """A conversation, which leaves no socket open."""
+    found = Conversation()
+    before = open_sockets()
+    try:
+        yield found
+        assert open_sockets() <= before + 2  # the spare ones
+    finally:
+        found.close()
+
+
+def open_sockets() -> int:
+    links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+    return sum(link.startswith("socket:") for link in links)
+
+
+def test_each_query_has_a_port_of_its_own() -> None:
+    """Whether its socket was opened in advance or not, no query leaves from another one's port."""
+
+    async def run() -> None:
+        with conversation() as talk:
+            for _ in range(20):
+                told = [talk.send(query()) for _ in range(3)]
+                right = {await talk.answer() for _ in range(3)}
+                assert {await each for each in told} == right
+            ports = {port for _, port in talk.clients}
+            assert len(ports) > 57  # of 60
+            assert min(ports) >= 1024
+            assert max(ports) - min(ports) > 10_000
+
+    asyncio.run(run())
+
+
+def test_what_came_before_the_query_is_dropped() -> None:
+    """A stranger's datagram that lay in a socket before it was connected is no reply, however right it is."""
+
+    async def run() -> None:
+        with conversation() as talk, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            first = talk.send(query())
+            assert await talk.answer() == await first
+            asked = query()
+            forged = bytearray(right(asked.packet))
+            forged[3] ^= 5  # REFUSED
+            for port in spare_ports():
+                stranger.sendto(forged, ("127.0.0.1", port))
+            told = talk.send(asked)
+            assert await talk.answer() == await told
+
+    asyncio.run(run())
+
+
+def test_a_socket_that_a_stranger_has_found_is_not_used() -> None:
+    """A socket to which something came before anybody asked from it is closed, and another one taken."""
+
+    async def run() -> None:
+        with conversation() as talk, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            told = talk.send(query())
+            assert await talk.answer() == await told
+            found = spare_ports()
+            assert len(found) == 2
+            for port in found:
+                stranger.sendto(b"?", ("127.0.0.1", port))
+            await asyncio.sleep(0.05)
+            assert not found & spare_ports()
+            told = talk.send(query())
+            assert await talk.answer() == await told
+            assert talk.clients[-1][1] not in found
+
+    asyncio.run(run())
+
+
+def spare_ports() -> set[int]:
+    """The ports of this process's UDP sockets that are bound to every address and connected to nobody."""
+    inodes = {os.readlink(path)[8:-1] for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    found = set()
+    for line in Path("/proc/self/net/udp").read_text(encoding="ascii").splitlines()[1:]:
+        fields = line.split()
+        address, _, port = fields[1].partition(":")
+        if fields[9] in inodes and address == "00000000" and fields[2] == "00000000:0000":
+            found.add(int(port, 16))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.dns import names
 from tests.unit.dns.internet import EXAMPLE_NET, EXAMPLE_ORG, NET, Internet, where
 
 
@@ -130,3 +131,17 @@ def test_a_record_with_ttl_0_is_used_once() -> None:
             "now.example.org 0 A 198.18.3.3",
         ]
     assert where(internet).count("example now.example.org A") == 2
+
+
+def test_a_referral_is_in_the_cache_once_the_next_query_is_on_its_way() -> None:
+    """What it teaches is put off until then, and others who look it up meanwhile find it."""
+    internet = Internet()
+    resolver = internet.resolver()
+    internet.resolve(resolver, "nope A")
+    steps = resolver.resolve((b"example", b"org"), names.MX)
+    steps.send(internet.exchange(next(steps)))
+    below = (b"org",)
+    assert not list(resolver.cache.entries(below))
+    resolver.catch_up()
+    assert {entry.rtype for entry in resolver.cache.entries(below)} >= {"NS", "A"}
+    steps.close()

@@ -100,3 +100,13 @@ def test_all_roots_dead() -> None:
     started = internet.clock
     assert internet.look_up(resolver, "web.example.net A") == ["SERVFAIL"]
     assert internet.clock - started <= 4.51
+
+
+def test_priming_again_after_a_flush() -> None:
+    """Whoever flushes the root sees it asked about at once, however busy the resolver is."""
+    internet = Internet()
+    resolver = internet.resolver()
+    internet.resolve(resolver, "example.org MX")
+    resolver.cache.flush()
+    internet.resolve(resolver, "example.org MX")
+    assert where(internet).count("root . NS") == 2

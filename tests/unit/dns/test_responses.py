@@ -131,9 +131,26 @@ def test_changed_responses(packet: bytes, changes: list[tuple[int, int]]) -> Non
             changed[at % len(changed)] = octet
     try:
         response = read_response(bytes(changed))
+        sections = response.answer, response.authority, response.additional
     except Malformed:
         return
-    assert all(0 <= rrset.ttl < 2**31 for rrset in response.answer)
+    assert all(0 <= rrset.ttl < 2**31 for section in sections for rrset in section)
+
+
+def test_what_is_wrong_behind_an_answer_is_found_when_it_is_read() -> None:
+    """Data behind an answer are read when asked for; where a record ends is checked at once."""
+    message = dns.message.make_response(dns.message.make_query("example.org", "NS"))
+    message.answer = [dns.rrset.from_text("example.org.", 60, "IN", "NS", "ns1.example.org.")]
+    message.additional = [dns.rrset.from_text("ns1.example.org.", 60, "IN", "A", "198.18.2.1")]
+    packet = message.to_wire()
+    assert len(read_response(packet).additional) == 1
+    response = read_response(packet[:-6] + b"\0\3" + packet[-3:])
+    assert len(response.answer) == 1
+    for _ in range(2):
+        with pytest.raises(Malformed):
+            _ = response.additional
+    with pytest.raises(Malformed):
+        read_response(packet[:-1])
 
 
 HEADER = b"\0\0\x80\0\0\0\0\1\0\0\0\0"

@@ -24,7 +24,7 @@ from services.dns import authoritative, recursive, zone
 from services.dns.authoritative import AuthoritativeConfig
 from services.dns.names import Name
 from services.dns.recursive import RecursiveConfig, Recursor
-from services.dns.server import Listener
+from services.dns.server import Coming, Listener
 from services.dns.stub import Record, ResolutionFailed, StubResolver
 from services.dns.zone import Zone
 from services.errors import ConfigError, ServiceError
@@ -170,12 +170,12 @@ def test_replies_by_tcp_go_out_as_they_get_ready() -> None:
     """Of the queries on one connection a slow one does not hold up the others (RFC 7766 §6.2.1.1)."""
 
     async def check() -> None:
-        waiting: list[tuple[bytes, asyncio.Future[bytes | None]]] = []
+        waiting: list[tuple[bytes, Coming]] = []
 
-        def respond(packet: bytes, stream: bool) -> bytes | asyncio.Future[bytes | None]:
+        def respond(packet: bytes, stream: bool) -> bytes | Coming:
             if packet.startswith(b"fast"):
                 return packet
-            waiting.append((packet, asyncio.get_running_loop().create_future()))
+            waiting.append((packet, Coming()))
             return waiting[-1][1]
 
         async with Listener(("127.0.0.1",), 0, respond) as listener:
@@ -187,8 +187,8 @@ def test_replies_by_tcp_go_out_as_they_get_ready() -> None:
             heard = [await reader.readexactly(8)]
             writer.write(octets[-3:])
             heard.append(await reader.readexactly(8))
-            for packet, future in reversed(waiting):
-                future.set_result(packet)
+            for packet, coming in reversed(waiting):
+                coming.give(packet)
                 heard.append(await reader.readexactly(8))
             assert [reply[2:] for reply in heard] == [b"fast 2", b"fast 4", b"slow 3", b"slow 1"]
             writer.close()
