@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Address
-from socket import inet_ntoa
 from typing import NamedTuple
 
 import dnslib
@@ -135,7 +134,8 @@ def addresses(rrset: RRset) -> Iterator[str]:
     """Yield the IPv4 addresses of an A RRset as text."""
     for rdata in rrset.rdatas:
         if isinstance(rdata, dnslib.A):
-            yield inet_ntoa(bytes(rdata.data))
+            first, second, third, fourth = rdata.data
+            yield f"{first}.{second}.{third}.{fourth}"
 
 
 def negative_ttl(soa: RRset) -> int:
