@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mailbed.errors import LabError, UsageError
 from services.mailbox.maildir import mailbox_path
 from services.smtp.address import Address
-from topologies.plan import ImapServer, MailClient, MailServer, Plan
+from topologies.plan import Domain, ImapServer, MailClient, MailServer, Plan
 
 if TYPE_CHECKING:
     import subprocess
@@ -208,9 +208,31 @@ def canonical(plan: Plan, address: str) -> str:
     wanted = _canonical(address)
     known = mailboxes(plan)
     if wanted not in [_canonical(each) for each in known]:
+        if goes_on := _goes_on(plan, wanted):
+            raise UsageError(f"{address} {goes_on}")
         there = f"there are {', '.join(known)}" if known else "there is none"
         raise UsageError(f"there is no mailbox of {address} in {plan.name}: {there}")
     return wanted
+
+
+def _goes_on(plan: Plan, address: str) -> str:
+    """What an address is that has mail but no mailbox, and where its mail goes; empty if it is none such."""
+    for domain in plan.domains:
+        for alias in domain.aliases:
+            if address == _canonical(f"{alias.local}@{domain.name}"):
+                return f"is an alias, without a mailbox: its mail goes to {_among(domain, alias.to)}"
+        for found in domain.lists:
+            if address == _canonical(f"{found.local}@{domain.name}"):
+                members = _among(domain, found.members) if found.members else "nobody yet"
+                return (
+                    f"is a mailing list, without a mailbox: its mail goes to its members, at first {members}"
+                )
+    return ""
+
+
+def _among(domain: Domain, names: Sequence[str]) -> str:
+    """Addresses as people read them; a name without a domain is one of this domain."""
+    return ", ".join(name if "@" in name else f"{name}@{domain.name}" for name in names)
 
 
 def _canonical(address: str) -> str:

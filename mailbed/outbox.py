@@ -134,7 +134,10 @@ class Outbox:
         started = time.time()
         answer = await self._programs[name].submit(number, path.with_suffix(".toml"))
         if answer["kind"] != "submitted":
-            raise SendFailed(str(answer.get("reason", "the mail client ended without a word; see its log")))
+            reason = str(answer.get("reason", "the mail client ended without a word; see its log"))
+            if via and answer.get("unreachable"):
+                reason += f" (tried from {name}, perhaps behind a firewall: --host chooses another host)"
+            raise SendFailed(reason)
         sent = Sent(
             number=number,
             sender=sender,

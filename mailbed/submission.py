@@ -88,7 +88,9 @@ async def _submit(outgoing: mua.Outgoing, draft: Draft, hostname: str, notices: 
         else:
             receipt = await outgoing.submit(content, draft.sender, draft.recipients)
     except (SubmissionFailed, BadAddress) as error:
-        notices.event("not-submitted", number=draft.number, reason=str(error))
+        # Neither a word from the server nor a mistake in the message: there was no session.
+        silent = isinstance(error, SubmissionFailed) and error.temporary and not error.reply
+        notices.event("not-submitted", number=draft.number, reason=str(error), unreachable=silent)
         return
     notices.event(
         "submitted",

@@ -151,7 +151,11 @@ def hold(
     lab: RunningLab = None,
     json: Json = False,
 ) -> None:
-    """Hold messages: they are not attempted until they are released, not after a restart either."""
+    """Hold messages: they are not attempted until they are released, not after a restart either.
+
+    As in Postfix, what is held does not expire, however old it is. Once released it does, if it is too
+    old and the attempt fails.
+    """
     chosen = _which(ids, domain, every)
     name, found = _change(host, lab, lambda queue: queue.hold(*chosen, domain=domain, every=every))
     _check_found(found, chosen, "held already, or not")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mailbed.cli import messages, output
-from mailbed.cli.delivery import deliver
+from mailbed.cli.delivery import Delivery, deliver
 from mailbed.cli.options import Json, Recipients, RunningLab, Sender, Timeout
 from mailbed.cli.telling import tell_delivery, tell_gaps
 from mailbed.errors import UsageError
+
+if TYPE_CHECKING:
+    from mailbed.lab import Lab
 
 EXAMPLES = (
     "mailbed send                                     a sample message",
@@ -21,43 +24,50 @@ EXAMPLES = (
 )
 
 
+File = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="FILE", help="A message; - is standard input (default: a sample).", show_default=False
+    ),
+]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        metavar="HOST",
+        help="Whose mail client submits it (default: the sender's).",
+        show_default=False,
+    ),
+]
+Via = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--via",
+        metavar="HOSTS",
+        help="Not submitted, but handed to the first of these servers and relayed by the others: "
+        "open-1,open-2. HOST sends it, in the name of whoever is named by --from.",
+        show_default=False,
+    ),
+]
+Percent = Annotated[
+    bool,
+    typer.Option(
+        "--percent",
+        help="With --via: bob%example.org@open-1, not an RFC 821 source route.",
+        show_default=False,
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for what comes of it.")]
+
+
 def send(
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FILE", help="A message; - is standard input (default: a sample).", show_default=False
-        ),
-    ] = None,
+    file: File = None,
     sender: Sender = None,
     to: Recipients = None,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            "--host",
-            metavar="HOST",
-            help="Whose mail client submits it (default: the sender's).",
-            show_default=False,
-        ),
-    ] = None,
-    via: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--via",
-            metavar="HOSTS",
-            help="Not submitted, but handed to the first of these servers and relayed by the others: "
-            "open-1,open-2. HOST sends it, in the name of whoever is named by --from.",
-            show_default=False,
-        ),
-    ] = None,
-    percent: Annotated[
-        bool,
-        typer.Option(
-            "--percent",
-            help="With --via: bob%example.org@open-1, not an RFC 821 source route.",
-            show_default=False,
-        ),
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for what comes of it.")] = True,
+    host: Host = None,
+    via: Via = None,
+    percent: Percent = False,
+    wait: Wait = True,
     timeout: Timeout = 60.0,
     lab: RunningLab = None,
     json: Json = False,
@@ -91,11 +101,17 @@ def send(
             )
         if json:
             output.document({"lab": handle.name, **delivery.document(handle.run)})
-        elif wait or delivery.reason:
-            found = handle.journeys()
-            tell_delivery(found, handle.run, delivery)
-            tell_gaps(found)
         else:
-            output.say(f"message {delivery.number}: {delivery.host} said: {delivery.reply}")
+            _tell(handle, delivery, wait=wait)
     taken = not delivery.reason and "refused" not in [each.state for each in delivery.outcomes.values()]
     raise typer.Exit(0 if (delivery.outcome == "delivered" if wait else taken) else 1)
+
+
+def _tell(handle: Lab, delivery: Delivery, *, wait: bool) -> None:
+    """Say how the message travelled; where nobody waits for that, what the server said that took it."""
+    if wait or delivery.reason:
+        found = handle.journeys()
+        tell_delivery(found, handle.run, delivery)
+        tell_gaps(found)
+    else:
+        output.say(f"message {delivery.number}: {delivery.host} said: {delivery.reply}")

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from topologies.plan import Plan
 
 
+# So many are named in an error; of more, the likeliest.
+_FEW = 24
+_ALIKE = 0.6
+_HARDLY_ALIKE = 0.4
+
+
 def hosts(plan: Plan, pattern: str) -> list[str]:
     """Return the hosts of the plan that a pattern means, in the plan's order. Raises: UsageError."""
     names = [host.name for host in plan.hosts]
@@ -96,7 +102,17 @@ def _matching(names: Iterable[str], pattern: str, what: str) -> list[str]:
     names = list(names)
     found = [name for name in names if fnmatchcase(name, pattern)]
     if not found:
-        near = difflib.get_close_matches(pattern, names, n=2, cutoff=0.6)
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(names)}"
-        raise UsageError(f"there is no {what}{hint}")
+        raise UsageError(f"there is no {what}; {_hint(names, pattern)}")
     return found
+
+
+def _hint(names: Sequence[str], pattern: str) -> str:
+    """What may have been meant, and how all names are listed where they are many."""
+    few = len(names) <= _FEW
+    near = difflib.get_close_matches(
+        pattern, names, n=2 if few else 3, cutoff=_ALIKE if few else _HARDLY_ALIKE
+    )
+    if few:
+        return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    listed = f"mailbed exec '*' hostname lists all {len(names)}"
+    return f"did you mean {' or '.join(near)}? {listed}" if near else listed

@@ -241,6 +241,8 @@ class Queue:
     async def hold(self, ids: Iterable[str], *, hold: bool) -> list[str]:
         """Hold messages, or have them attempted again, at once; return the ids of those that were found.
 
+        What is held does not expire, as in Postfix: only an attempt that fails finds that, and there is none.
+
         Raises: SpoolUnavailable.
         """
         changed = [message.id for message in self._known(ids) if message.held != hold]

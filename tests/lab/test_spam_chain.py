@@ -53,6 +53,17 @@ def test_a_relay_that_is_none(shared_lab: Lab) -> None:
         shared_lab.send("Subject: x\n\nx\n", to=spam_chain.FRANK, host="mallory", via=("core1",))
 
 
+def test_a_relay_out_of_reach(shared_lab: Lab) -> None:
+    """From behind the company's firewall: it is said from where it was tried, and what helps."""
+    argv = ["send", "--lab", shared_lab.name, "--to", spam_chain.FRANK, "--via", "open-1"]
+    result = subprocess.run(
+        [ROOT / "scripts" / "mailbed", *argv], capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 1
+    assert "tried from alice" in result.stdout
+    assert "--host chooses another host" in result.stdout
+
+
 def test_from_the_command_line(shared_lab: Lab) -> None:
     """`mailbed send --via` tells the journey from the spammer on."""
     argv = ["send", "--lab", shared_lab.name, "--host", "mallory", "--from", spam_chain.CHIEF]

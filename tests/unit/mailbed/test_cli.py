@@ -15,7 +15,7 @@ import pytest
 from mailbed import rundir
 from mailbed.cli import app, cleaning, delivery, messages, output, programs, starting, targets
 from mailbed.errors import UsageError
-from topologies import catalog, minimal
+from topologies import catalog, minimal, two_companies
 
 VERBS = ("list", "doctor", "run", "up", "down", "ps", "send", "journey", "exec", "clean")
 FAULT_VERBS = ("add", "list", "clear")
@@ -259,6 +259,21 @@ class TestTargets:
         """A pattern that means nobody is a mistake, and what was meant is guessed."""
         with pytest.raises(UsageError, match=hint):
             targets.hosts(minimal.build(), pattern)
+
+    @pytest.mark.parametrize(
+        ("pattern", "said"),
+        [
+            ("nohost", "did you mean .*or .*mailbed exec '\\*' hostname lists all 62"),
+            ("corp-mta", "did you mean corp-mta[12]"),
+            ("qqq*", "in two-companies; mailbed exec '\\*' hostname lists all 62$"),
+        ],
+    )
+    def test_nobody_of_many_matches(self, pattern: str, said: str) -> None:
+        """Where there are many the nearest are named, and how to list them; not all of them."""
+        plan = two_companies.build()
+        with pytest.raises(UsageError, match=said) as raised:
+            targets.hosts(plan, pattern)
+        assert len(str(raised.value)) < 160
 
     @pytest.mark.parametrize(
         ("kind", "arguments", "expected"),

@@ -26,10 +26,11 @@ ALICE = User(address=parse_address("alice@example.com"), password="secret of ali
 
 @dataclass
 class Events:
-    """Notices that are kept, and can be waited for."""
+    """Notices that are kept, and can be waited for; `handlers` answer what the server is asked."""
 
     seen: list[dict[str, Any]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    handlers: dict[str, Handler] = field(default_factory=dict)
 
     def ready(self) -> None:
         self.event("ready")
@@ -39,7 +40,7 @@ class Events:
         self.changed.set()
 
     def handle(self, method: str, handler: Handler) -> None:
-        """Nobody asks."""
+        self.handlers[method] = handler
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.seen if event["kind"] == kind]

@@ -6,6 +6,7 @@ import asyncio
 import email
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from email.message import Message
 from ipaddress import ip_network
 from pathlib import Path
@@ -83,6 +84,11 @@ def escaped(text: str) -> str:
     return "".join(
         char if char.isascii() else "".join(f"\\x{octet:02x}" for octet in char.encode()) for char in text
     )
+
+
+async def answered(found: object) -> object:
+    """Return what a handler answers, at once or later."""
+    return await found if isinstance(found, Awaitable) else found
 
 
 def inbox(configuration: MtaConfig) -> list[Message]:
@@ -565,6 +571,34 @@ def test_a_message_that_is_too_old(tmp_path: Path) -> None:
     server = ScriptedServer(replies={"RCPT": "450 4.2.1 later"})
     # Five days in 0.43 s, and the first wait in 0.3 ms.
     deliver(tmp_path, steps, server=server, time_scale=1_000_000.0)
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["back", "still gone"])
+def test_what_is_held_does_not_expire(tmp_path: Path, back: bool) -> None:
+    """However old it gets; released, it is attempted, and fails for good if in vain, as in Postfix."""
+    dns = "example.org MX 10 mx1\nmx1 A 127.0.0.2"
+    late = 0.0
+
+    async def steps(events: Events, mta: MtaConfig, other: ScriptedServer) -> None:
+        nonlocal late
+        await send(mta, "bob@example.org")
+        await events.wait("deferred")
+        await answered(events.handlers["queue.hold"]({"all": True}))
+        late = 30 * 86400.0
+        # What is not held is given up by then: the queue has been looked through.
+        await send(mta, "carol@example.org")
+        await events.wait("deferred", 2)
+        assert not events.of("bounced")
+        async with AsyncExitStack() as stack:
+            if back:
+                await stack.enter_async_context(ScriptedServer(address="127.0.0.2", port=other.port))
+            await answered(events.handlers["queue.release"]({"all": True}))
+            if back:
+                assert (await events.wait("relayed"))["recipient"] == "bob@example.org"
+            else:
+                assert "5.4.7" in (await events.wait("bounced"))["reply"]
+
+    deliver(tmp_path, steps, dns=dns, clock=lambda: time.time() + late, time_scale=1.0)
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "message"])
