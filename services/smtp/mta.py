@@ -13,7 +13,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.errors import ConfigError, ServiceError
@@ -77,8 +78,44 @@ async def serve(
     Raises: ConfigError, ServiceError (a port or the spool is taken, a certificate cannot be read).
     """
     notices = _LoggedNotices(notices)
+    parts = _assembled(config, notices, resolver, clock)
+    receptions = list(_receptions(config, parts, notices, clock))
+    listeners = _Listeners()
+    reporting: asyncio.Task[None] | None = None
+    try:
+        await parts.queue.open()
+        await parts.lists.open()
+        for port, reception in receptions:
+            await listeners.open(config.listen, port, reception)
+        notices.ready()
+        if parts.reporting:
+            reporting = asyncio.create_task(parts.reporting(), name="aggregate reports")
+        await parts.runner.run()
+    finally:
+        if reporting:
+            reporting.cancel()
+        await listeners.close()
+        await parts.runner.finish(_GRACE_S)
+        await parts.queue.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What a mail server consists of, apart from its listeners; `reporting` sends DMARC's reports."""
+
+    queue: Queue
+    directory: Directory
+    signer: Signer
+    lists: ListAgent
+    runner: Runner
+    reporting: Callable[[], Coroutine[None, None, None]] | None
+
+
+def _assembled(
+    config: MtaConfig, notices: Notices, resolver: Resolver | None, clock: Callable[[], float]
+) -> _Parts:
+    """The parts, each given those that it needs; what administrators ask is answered. Raises: ConfigError."""
     streams = Streams(seed=config.seed, host=config.host, role="mta")
-    tls = server_context(config.tls) if config.tls else None
     directory = Directory(config)
     queue = _queue(config, notices, streams, clock)
     signer = _signer(config)
@@ -112,45 +149,54 @@ async def serve(
         screen=screen,
     )
     Administration(queue, transfers.forget_failures, notices).serve()
+    return _Parts(
+        queue=queue, directory=directory, signer=signer, lists=lists, runner=runner, reporting=reporting
+    )
+
+
+def _receptions(
+    config: MtaConfig, parts: _Parts, notices: Notices, clock: Callable[[], float]
+) -> Iterator[tuple[int, Reception]]:
+    """Each port that is listened on, and how its sessions are received. Raises: ConfigError."""
+    tls = server_context(config.tls) if config.tls else None
     policy = Policy(
-        directory, config.relay_from, hostname=config.hostname, source_routes=config.source_routes
+        parts.directory, config.relay_from, hostname=config.hostname, source_routes=config.source_routes
     )
     greylist = _greylist(config, clock)
-    sessions: list[Sessions] = []
+    for port, submission in ((config.smtp_port, False), (config.submission_port, True)):
+        if port:
+            yield (
+                port,
+                Reception(
+                    terms=_terms(config, policy, greylist, submission=submission),
+                    tls=tls,
+                    session_limit=config.session_limit,
+                    client_session_limit=config.client_session_limit,
+                    command_timeout_s=config.command_timeout_s,
+                    queue=parts.queue,
+                    notices=notices,
+                    signer=parts.signer,
+                ),
+            )
 
-    def reception(*, submission: bool) -> Reception:
-        return Reception(
-            terms=_terms(config, policy, greylist, submission=submission),
-            tls=tls,
-            session_limit=config.session_limit,
-            client_session_limit=config.client_session_limit,
-            command_timeout_s=config.command_timeout_s,
-            queue=queue,
-            notices=notices,
-            signer=signer,
-        )
 
-    servers: list[asyncio.Server] = []
-    background: list[asyncio.Task[None]] = []
-    try:
-        await queue.open()
-        await lists.open()
-        for port, submission in ((config.smtp_port, False), (config.submission_port, True)):
-            if port:
-                sessions.append(Sessions())
-                servers += await _listen(config.listen, port, reception(submission=submission), sessions[-1])
-        notices.ready()
-        if reporting:
-            background.append(asyncio.create_task(reporting(), name="aggregate reports"))
-        await runner.run()
-    finally:
-        for task in background:
-            task.cancel()
-        for server in servers:
+class _Listeners:
+    """The ports that are listened on, and the sessions that came of it."""
+
+    def __init__(self) -> None:
+        self._servers: list[asyncio.Server] = []
+        self._sessions: list[Sessions] = []
+
+    async def open(self, addresses: tuple[str, ...], port: int, reception: Reception) -> None:
+        """Listen on a port of each address. Raises: ServiceError."""
+        self._sessions.append(Sessions())
+        self._servers += await _listen(addresses, port, reception, self._sessions[-1])
+
+    async def close(self) -> None:
+        """Listen no more, and end all sessions."""
+        for server in self._servers:
             server.close()
-        await _close([session for some in sessions for session in some])
-        await runner.finish(_GRACE_S)
-        await queue.close()
+        await _close([session for some in self._sessions for session in some])
 
 
 def _signer(config: MtaConfig) -> Signer:
