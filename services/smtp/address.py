@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.smtp.errors import BadAddress
 
@@ -90,6 +91,7 @@ def canonical_domain(domain: str) -> str:
     return domain
 
 
+@lru_cache(maxsize=1024)
 def parse_address(text: str) -> Address:
     """Return the mailbox that `text` spells.
 

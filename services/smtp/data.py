@@ -29,14 +29,19 @@ def content_objection(content: bytes, *, line_limit: int) -> Reply | None:
 
     Source: RFC 5321 §2.3.8, §4.5.3.1.6, §6.3.
     """
-    ends = content.count(b"\r\n")
-    if content.count(b"\n") != ends or content.count(b"\r") != ends:
+    if has_bare_end(content):
         return Reply(554, "5.6.0", "bare CR or LF in the message (RFC 5321 section 2.3.8)")
     if _has_longer_line(content, line_limit):
         return Reply(554, "5.6.0", f"a line of the message exceeds {line_limit} octets")
     if hops(content) >= MAX_HOPS:
         return Reply(554, "5.4.6", f"mail loop: {MAX_HOPS} Received fields")
     return None
+
+
+def has_bare_end(content: bytes) -> bool:
+    """There is a CR or LF that is no part of a CRLF."""
+    rest = content.replace(b"\r\n", b"")
+    return b"\n" in rest or b"\r" in rest
 
 
 def _has_longer_line(content: bytes, limit: int) -> bool:

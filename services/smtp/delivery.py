@@ -121,6 +121,7 @@ class Runner:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+        await self._transfers.close()
 
     def _not_reached(self) -> Iterator[tuple[QueuedMessage, Remote, Recipient]]:
         """Yield who waits because nobody could be reached, and for which hop."""

@@ -1,8 +1,8 @@
 """Group commit: what is handed in while the disk is busy is written with one write and one sync.
 
 Theory of operation. One batch is on its way to the disk, in a thread; what comes meanwhile is the next, and
-also what the next turns of the event loop bring, until one brings nothing more or a few have passed: a sync
-costs more than such a turn. So one session waits for one sync a message, and a hundred of them share it. A
+also what the next turns of the event loop bring, until they bring nothing more or a few have passed: a sync
+costs more than such turns. So one session waits for one sync a message, and a hundred of them share it. A
 batch that fails is written again one by one: a message that finds no room must not take with it the note that
 another one has left.
 """
@@ -20,7 +20,9 @@ from services.smtp.errors import SpoolUnavailable
 
 log = logging.getLogger(__name__)
 
+# How many turns of the event loop are waited for, at most, and how many of them in a row may bring nothing.
 _TURNS = 8
+_QUIET = 3
 
 _Entry = TypeVar("_Entry")
 Done = Callable[[SpoolUnavailable | None], None]
@@ -45,7 +47,7 @@ class GroupCommit(Generic[_Entry]):
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            asyncio.get_running_loop().call_soon(self._gather, 0, _TURNS)
+            asyncio.get_running_loop().call_soon(self._gather, 0, _TURNS, _QUIET)
 
     async def close(self) -> None:
         """Return when all that was submitted is written, or failed."""
@@ -55,11 +57,15 @@ class GroupCommit(Generic[_Entry]):
             self._thread.join()
             self._thread = None
 
-    def _gather(self, before: int, turns: int) -> None:
-        """Have what waits written once it does not grow any more; `before` is what waited a turn ago."""
+    def _gather(self, before: int, turns: int, quiet: int) -> None:
+        """Have what waits written once it does not grow any more.
+
+        `before` entries waited a turn ago; `turns`, and `quiet` ones in a row, may still pass.
+        """
         loop = asyncio.get_running_loop()
-        if len(self._waiting) > before and turns:
-            loop.call_soon(self._gather, len(self._waiting), turns - 1)
+        quiet = _QUIET if len(self._waiting) > before else quiet - 1
+        if turns and quiet:
+            loop.call_soon(self._gather, len(self._waiting), turns - 1, quiet)
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, args=(loop,), name="spool", daemon=True)
@@ -77,7 +83,7 @@ class GroupCommit(Generic[_Entry]):
         self, batch: Sequence[tuple[_Entry, Done]], errors: Sequence[SpoolUnavailable | None]
     ) -> None:
         if self._waiting:
-            self._gather(0, _TURNS)
+            self._gather(0, _TURNS, _QUIET)
         else:
             self._busy = False
             self._idle.set()

@@ -3,11 +3,12 @@
 Theory of operation. A hop has so many places, and a message waits for one. It looks its exchangers up by
 itself, and opens a session with the one that it chose. When it has been transferred, the session
 
-    ends                        if no other message is under way to this hop
-    is left for the next one    if there are: whichever would have connected to the same address takes it over
+    ends                        if it has carried no other, and none is under way to this hop
+    is left for the next one    otherwise: whichever would have connected to the same address takes it over
 
 So a single message has a session of its own, a queue goes over as many sessions as there are places, and a
-change in DNS changes the path of every message after it. A hop that nobody is under way to is forgotten.
+change in DNS changes the path of every message after it. Messages that come in a stream do not all come
+without a gap: what was left rests for a moment, then it ends and the hop is forgotten.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from contextlib import asynccontextmanager, suppress
 from services.smtp.client import ClientSession, Stale
 from services.smtp.routing import Remote
 
+# Between two messages of a stream; whoever looks at a single one sees no session linger.
+_REST_S = 0.05
+
 Connect = Callable[[], Awaitable[ClientSession]]
 
 
@@ -28,6 +32,7 @@ class Hop:
     def __init__(self, places: int) -> None:
         self.free = asyncio.Semaphore(places)
         self.users = 0
+        self.resting: asyncio.TimerHandle | None = None
         self._joined = asyncio.Event()
         self._places = places
         self._left: dict[str, list[ClientSession]] = {}
@@ -39,7 +44,8 @@ class Hop:
         It is left for the next, or ended. After Stale no other that was left is used either. Raises what
         `connect` raises.
         """
-        session = self._taken(address) or await connect()
+        taken = self._taken(address)
+        session = taken or await connect()
         try:
             yield session
         except BaseException as error:
@@ -47,15 +53,18 @@ class Hop:
             if isinstance(error, Stale):
                 await self._close(self._left.pop(address, []), quit_first=False)
             raise
-        left = self._left.setdefault(address, [])
-        if self.users > 1 and session.usable and len(left) < self._places:
-            left.append(session)
+        left = self._left.get(address, [])
+        if (self.users > 1 or taken) and session.usable and len(left) < self._places:
+            self._left[address] = [*left, session]
         else:
             await session.close()
 
     def join(self) -> None:
         """One more is under way to this hop."""
         self.users += 1
+        if self.resting:
+            self.resting.cancel()
+            self.resting = None
         if self.users > 1:
             self._joined.set()
 
@@ -66,6 +75,11 @@ class Hop:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._joined.wait()
+
+    @property
+    def left(self) -> bool:
+        """There are sessions left for the next one."""
+        return any(self._left.values())
 
     async def close(self) -> None:
         """End the sessions that are left."""
@@ -86,11 +100,12 @@ class Hop:
 
 
 class Hops:
-    """The hops that somebody is under way to, each with `places` places."""
+    """The hops that somebody is under way to, or was a moment ago, each with `places` places."""
 
     def __init__(self, places: int) -> None:
         self._places = places
         self._hops: dict[Remote, Hop] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._hops)
@@ -110,6 +125,21 @@ class Hops:
             yield hop
         finally:
             hop.users -= 1
-            if not hop.users:
+            if not hop.users and hop.left:
+                hop.resting = asyncio.get_running_loop().call_later(_REST_S, self._end, remote)
+            elif not hop.users:
                 del self._hops[remote]
-                await hop.close()
+
+    async def close(self) -> None:
+        """End the sessions that rest; return when they have ended."""
+        for remote in [remote for remote, hop in self._hops.items() if hop.resting]:
+            self._end(remote)
+        await asyncio.gather(*self._ending)
+
+    def _end(self, remote: Remote) -> None:
+        hop = self._hops.pop(remote)
+        if hop.resting:
+            hop.resting.cancel()
+        task = asyncio.get_running_loop().create_task(hop.close())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from services.lists.settings import PURPOSES
 from services.smtp.address import Address, canonical_domain, parse_address
@@ -124,14 +125,17 @@ class Policy:
     ) -> None:
         self._directory = directory
         self._relay_from = relay_from
+        self._is_trusted = lru_cache(maxsize=1024)(self._comes_from_our_networks)
         self._hostname = canonical_domain(hostname)
         self._source_routes = source_routes
 
     def client(self, address: str, *, here: str = "") -> Client:
         """Return what is known of a client by the addresses of its connection."""
+        return Client(address=address, here=here, trusted=self._is_trusted(address))
+
+    def _comes_from_our_networks(self, address: str) -> bool:
         number = ipaddress.ip_address(address)
-        trusted = any(number in network for network in self._relay_from)
-        return Client(address=address, here=here, trusted=trusted)
+        return any(number in network for network in self._relay_from)
 
     def authenticate(self, name: str, password: str) -> User | None:
         """Return the user whose address is `name` and whose password is `password`."""

@@ -144,7 +144,7 @@ class Queue:
         queue_id = await self._next_id()
         now = self._clock()
         content = compose(queue_id, now)
-        message = replace(_message(envelope, queue_id, now, len(content)), filtered=filtered)
+        message = _message(envelope, queue_id, now, len(content), filtered=filtered)
         written = asyncio.get_running_loop().create_future()
 
         def done(error: SpoolUnavailable | None) -> None:
@@ -371,7 +371,7 @@ def _resolve(written: asyncio.Future[None], error: SpoolUnavailable | None = Non
         written.set_exception(error)
 
 
-def _message(envelope: Envelope, queue_id: str, now: float, size: int) -> QueuedMessage:
+def _message(envelope: Envelope, queue_id: str, now: float, size: int, *, filtered: bool) -> QueuedMessage:
     return QueuedMessage(
         id=queue_id,
         arrival=now,
@@ -385,6 +385,7 @@ def _message(envelope: Envelope, queue_id: str, now: float, size: int) -> Queued
         size=size,
         ret=envelope.ret,
         envid=envelope.envid,
+        filtered=filtered,
     )
 
 

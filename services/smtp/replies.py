@@ -28,6 +28,8 @@ class Reply:
     text: str
 
     def __str__(self) -> str:
+        if self.enhanced and self.text:
+            return f"{self.code} {self.enhanced} {self.text}"
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
 
     @property

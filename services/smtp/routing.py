@@ -23,7 +23,7 @@ that gives no answer is not.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Protocol
@@ -135,15 +135,17 @@ def _is_ipv4(text: str) -> bool:
 
 
 async def targets(
-    hop: Remote, *, resolver: Resolver, own_names: Collection[str], rng: random.Random
+    hop: Remote, *, resolver: Resolver, own_names: Collection[str], draw: Callable[[], random.Random]
 ) -> AsyncGenerator[Target, None]:
     """Yield the addresses to try, best first; DNS is asked for each exchanger when its turn comes.
 
+    `draw` gives the generator for this attempt's choices, if there is any to make.
     Raises: RoutingError or LookupFailed if there is none; what may change counts before what will not.
     """
     if hop.literal:
         yield Target(domain=hop.literal, host=f"[{hop.literal}]", address=hop.literal)
         return
+    rng = draw()
     found = False
     errors: list[RoutingError | LookupFailed] = []
     for domain in rng.sample(hop.domains, len(hop.domains)):

@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 CRLF = b"\r\n"
 
@@ -75,7 +76,12 @@ def missing_fields(content: bytes, *, hostname: str, queue_id: str, now: float) 
 
 def date_text(now: float) -> str:
     """Return `now` (seconds since 1970) as RFC 5322 §3.3 writes it, in universal time."""
-    return format_datetime(datetime.fromtimestamp(now, UTC))
+    return _second_text(int(now))
+
+
+@lru_cache(maxsize=16)
+def _second_text(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def header_section(content: bytes) -> bytes:
@@ -88,11 +94,16 @@ def header_section(content: bytes) -> bytes:
 
 def field(content: bytes, name: str) -> str | None:
     """Return the unfolded value of the first field `name`, None if there is none."""
-    pattern = rb"^" + re.escape(name.encode()) + rb"[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)"
-    found = re.search(pattern, header_section(content), re.IGNORECASE | re.MULTILINE)
+    found = _field_pattern(name).search(header_section(content))
     if not found:
         return None
     return found[1].replace(CRLF, b"").decode("utf-8", "replace").strip()
+
+
+@lru_cache(maxsize=64)
+def _field_pattern(name: str) -> re.Pattern[bytes]:
+    pattern = rb"^" + re.escape(name.encode()) + rb"[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)"
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
 
 
 def hops(content: bytes) -> int:

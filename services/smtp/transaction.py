@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.smtp.address import Address
+from services.smtp.data import has_bare_end
 from services.smtp.envelope import Envelope, Wishes
 from services.smtp.replies import Reply
 from services.smtp.trace import header_section
@@ -72,8 +73,7 @@ def parameters(
 
 def _objection(content: bytes, offered: Mapping[str, str]) -> Reply | None:
     """Refuse a message that cannot go to a server that offers this much, and one that must not go at all."""
-    ends = content.count(b"\r\n")
-    if content.count(b"\n") != ends or content.count(b"\r") != ends:
+    if has_bare_end(content):
         # A bare LF could be taken for the end of a line, and so for the end of the message (RFC 5321 §2.3.8).
         return Reply(554, "5.6.0", "bare CR or LF in the message, which is not sent on")
     limit = offered.get("size", "")

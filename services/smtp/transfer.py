@@ -124,6 +124,10 @@ class Transfers:
         """Have hosts that did not answer tried again, as if nothing were known of them."""
         self._availability.forget()
 
+    async def close(self) -> None:
+        """End the sessions that were left for the next message; there is none."""
+        await self._hops.close()
+
     async def finish(self) -> None:
         """Give up calling hops that do not answer."""
         calls = list(self._calls.values())
@@ -193,8 +197,8 @@ class Transfers:
     def _targets(self, hop: Hop, remote: Remote, attempt: str) -> AsyncGenerator[Target, None]:
         # What is under way at the same time may share what DNS says. A message alone asks for itself.
         resolver = self._shared if hop.users > 1 else self._resolver
-        rng = self._streams.stream("exchangers", attempt)
-        return targets(remote, resolver=resolver, own_names={self._config.hostname}, rng=rng)
+        draw = partial(self._streams.stream, "exchangers", attempt)
+        return targets(remote, resolver=resolver, own_names={self._config.hostname}, draw=draw)
 
     async def _transfer_to(
         self,

@@ -37,7 +37,7 @@ async def commit(disk: Disk, turns: Sequence[Sequence[str]]) -> list[tuple[str, 
 def test_what_the_next_turns_bring_is_written_together() -> None:
     """Sessions that end their messages one turn after the other share one sync, and hear of it in order."""
     disk = Disk()
-    told = asyncio.run(commit(disk, ["ab", "c", "d"]))
+    told = asyncio.run(commit(disk, ["ab", "c", "", "d"]))
     assert disk.batches == [["a", "b", "c", "d"]]
     assert told == [("a", None), ("b", None), ("c", None), ("d", None)]
 

@@ -63,7 +63,8 @@ def run(steps: Callable[[World], Coroutine[Any, Any, None]], *, places: int = 2)
     async def main() -> World:
         world = World(places)
         await steps(world)
-        assert len(world.hops) == 0, "a hop is forgotten once nobody is under way to it"
+        await asyncio.sleep(0.1)
+        assert len(world.hops) == 0, "a hop is forgotten soon after nobody is under way to it"
         return world
 
     return asyncio.run(main())
@@ -82,12 +83,37 @@ def test_a_message_alone() -> None:
 
 @pytest.mark.parametrize("places", [1, 2, 5])
 def test_a_queue(places: int) -> None:
-    """As many sessions as there are places carry all messages of a queue, and end after the last."""
+    """As many sessions as there are places carry all messages of a queue, and end soon after the last."""
 
     async def steps(world: World) -> None:
         await asyncio.gather(*(world.pass_by() for _ in range(20)))
 
     assert run(steps, places=places).ends() == [["QUIT"]] * places
+
+
+def test_a_stream() -> None:
+    """A session that carries one message after the other waits a moment for the next, and carries it."""
+
+    async def steps(world: World) -> None:
+        await asyncio.gather(*(world.pass_by() for _ in range(3)))
+        assert world.ends() == [[]]
+        await asyncio.sleep(0.01)
+        await world.pass_by()
+        assert world.ends() == [[]]
+
+    assert run(steps, places=1).ends() == [["QUIT"]]
+
+
+def test_the_end_of_a_stream() -> None:
+    """Whoever closes the hops does not wait for that moment, but for the sessions' last word."""
+
+    async def steps(world: World) -> None:
+        await asyncio.gather(*(world.pass_by() for _ in range(3)))
+        await world.hops.close()
+        assert world.ends() == [["QUIT"]]
+        assert len(world.hops) == 0
+
+    run(steps, places=1)
 
 
 def test_another_address() -> None:
