@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from captures.conversations import Connection, Piece
-from captures.errors import Sealed
+from captures.conversations import Connection
 from captures.imap import wording
 from captures.imap.session import Exchange, Fetched, Reply, Session
-from captures.smtp.streams import Stream
 from captures.smtp.wording import printable, user
-from captures.tls import Secrets, open_tls
+from captures.streams import Stream, open_streams
+from captures.tls import Secrets
 
 IMAP_PORTS: Final = frozenset({143, 993})
 _HANDSHAKE: Final = b"\x16\x03"
@@ -36,7 +35,7 @@ def read_session(connection: Connection, secrets: bytes | Secrets = b"") -> Sess
     session = Session(connection=connection)
     sent, received = Stream(connection.sent), Stream(connection.received)
     if sent.data.startswith(_HANDSHAKE):
-        opened = _open(session, connection.sent, connection.received, secrets)
+        opened = open_streams(session, connection.sent, connection.received, secrets)
         if opened is None:
             return session
         sent, received = opened
@@ -47,19 +46,6 @@ def read_session(connection: Connection, secrets: bytes | Secrets = b"") -> Sess
     session.greeting = Reply(printable(said), *received.mark())
     _Dialogue(session, sent, received, secrets).read()
     return session
-
-
-def _open(
-    session: Session, sent: list[Piece], received: list[Piece], secrets: bytes | Secrets
-) -> tuple[Stream, Stream] | None:
-    """Return the streams inside TLS, None if it stays sealed; the session tells which."""
-    try:
-        opened = open_tls(sent, received, secrets)
-    except Sealed as error:
-        session.tls, session.sealed_reason = "sealed", str(error)
-        return None
-    session.tls = "opened"
-    return Stream(opened.sent), Stream(opened.received)
 
 
 class _Dialogue:
@@ -185,7 +171,9 @@ class _Dialogue:
     def _start_tls(self) -> None:
         start = self._client.piece_starting_with(_HANDSHAKE)
         sent = [] if start is None else self._client.pieces_from(start)
-        opened = _open(self._session, sent, self._server.pieces_from(self._server.position), self._secrets)
+        opened = open_streams(
+            self._session, sent, self._server.pieces_from(self._server.position), self._secrets
+        )
         self._client, self._server = opened or (Stream([]), Stream([]))
 
 

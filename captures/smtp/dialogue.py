@@ -22,13 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from captures.conversations import Connection, Piece
-from captures.errors import Sealed
+from captures.conversations import Connection
 from captures.smtp import wording
 from captures.smtp.replies import Replies
 from captures.smtp.session import Exchange, Recipient, Reply, Session, Transaction
-from captures.smtp.streams import Stream
-from captures.tls import Secrets, open_tls
+from captures.streams import Stream, open_streams
+from captures.tls import Secrets
 
 SMTP_PORTS: Final = frozenset({25, 465, 587})
 _HANDSHAKE: Final = b"\x16\x03"
@@ -44,7 +43,7 @@ def read_session(connection: Connection, secrets: bytes | Secrets = b"") -> Sess
     session = Session(connection=connection)
     sent, received = Stream(connection.sent), Stream(connection.received)
     if sent.data.startswith(_HANDSHAKE):
-        opened = _open(session, connection.sent, connection.received, secrets)
+        opened = open_streams(session, connection.sent, connection.received, secrets)
         if opened is None:
             return session if on_smtp_port else None
         sent, received = opened
@@ -54,19 +53,6 @@ def read_session(connection: Connection, secrets: bytes | Secrets = b"") -> Sess
         return None
     _Dialogue(session, sent, received, secrets).read()
     return session
-
-
-def _open(
-    session: Session, sent: list[Piece], received: list[Piece], secrets: bytes | Secrets
-) -> tuple[Stream, Stream] | None:
-    """Return the streams inside TLS, None if it stays sealed; the session tells which."""
-    try:
-        opened = open_tls(sent, received, secrets)
-    except Sealed as error:
-        session.tls, session.sealed_reason = "sealed", str(error)
-        return None
-    session.tls = "opened"
-    return Stream(opened.sent), Stream(opened.received)
 
 
 class _Dialogue:
@@ -144,7 +130,7 @@ class _Dialogue:
         self._close()
         self._injected(start)
         sent = self._client.pieces_from(start)
-        opened = _open(self._session, sent, self._replies.pieces_behind(), self._secrets)
+        opened = open_streams(self._session, sent, self._replies.pieces_behind(), self._secrets)
         self._client, received = opened or (Stream([]), Stream([]))
         self._replies = Replies(received)
 

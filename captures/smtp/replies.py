@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from captures.conversations import Piece
 from captures.smtp import wording
 from captures.smtp.session import Reply
-from captures.smtp.streams import Stream
+from captures.streams import Stream
 
 
 class Replies:

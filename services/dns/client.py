@@ -16,6 +16,7 @@ it costs as much as all system calls of a query together.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import select
 import socket
@@ -76,9 +77,14 @@ class Sockets:
             if not come or not self._receivers:
                 break
         if not self._receivers:
-            while len(self._spare) < self._spares:
-                udp = self._open()
-                self._spare[udp.fileno()] = udp
+            # Where no more files may be open, the next query says so.
+            with contextlib.suppress(OSError):
+                self._save()
+
+    def _save(self) -> None:
+        while len(self._spare) < self._spares:
+            udp = self._open()
+            self._spare[udp.fileno()] = udp
 
     def _open(self) -> socket.socket:
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

@@ -145,12 +145,14 @@ class Resolver:
         question = _Question(self, name, rtype)
         try:
             finding = yield from question.follow(name, rtype, depth=0)
-            self.catch_up()
         except (_Failed, _Exhausted) as error:
             self.cache.put_failure(name, rtype)
             return Resolved(
                 rcode=names.SERVFAIL, queries=question.queries, shared=question.shared, why=str(error)
             )
+        finally:
+            # A referral may have been the last that could be followed.
+            self.catch_up()
         return Resolved.of(finding, queries=question.queries, shared=question.shared)
 
     def put_off(self, work: Callable[[], None]) -> None:
@@ -159,10 +161,8 @@ class Resolver:
 
     def catch_up(self) -> None:
         """Do what was put off."""
-        if self._later:
-            for work in self._later:
-                work()
-            self._later.clear()
+        while self._later:
+            self._later.pop(0)()
 
     def draws(self, name: Name, rtype: int) -> tuple[Draws, Draws]:
         """Return the random bits for choosing servers and for making queries hard to guess.

@@ -6,9 +6,10 @@ from base64 import b64encode
 
 import pytest
 
+from captures import streams
 from captures.conversations import Piece
 from captures.errors import Sealed
-from captures.smtp import Session, dialogue, read_session
+from captures.smtp import Session, read_session
 from captures.tls import Opened, Secrets
 from tests.unit.captures.transcript import Said, connect, exchanges, pieces, said, session
 
@@ -136,7 +137,7 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Piece], list[Pie
         calls.append((sent, received, secrets))
         return Opened(sent=pieces(INSIDE, "C", first=100), received=pieces(INSIDE, "S", first=100))
 
-    monkeypatch.setattr(dialogue, "open_tls", open_tls)
+    monkeypatch.setattr(streams, "open_tls", open_tls)
     return calls
 
 
@@ -206,7 +207,7 @@ def test_tls_that_stays_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_tls(*_: object) -> Opened:
         raise Sealed("no secrets for this session")
 
-    monkeypatch.setattr(dialogue, "open_tls", open_tls)
+    monkeypatch.setattr(streams, "open_tls", open_tls)
     found = read([*STARTTLS, *TLS])
     assert (found.tls, found.sealed_reason) == ("sealed", "no secrets for this session")
     assert (found.helo, found.extensions, found.transactions) == ("alice", ("STARTTLS",), [])
@@ -222,7 +223,7 @@ def test_implicit_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_tls(*_: object) -> Opened:
         return Opened(sent=pieces(inside, "C"), received=pieces(inside, "S"))
 
-    monkeypatch.setattr(dialogue, "open_tls", open_tls)
+    monkeypatch.setattr(streams, "open_tls", open_tls)
     found = read(TLS, port=465)
     assert (found.tls, found.server_name) == ("opened", "mx.example.org")
     assert found.transactions[0].queue_id == "Z"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import socket
@@ -263,6 +264,25 @@ def test_a_socket_that_a_stranger_has_found_is_not_used() -> None:
             told = talk.send(query())
             assert await talk.answer() == await told
             assert talk.clients[-1][1] not in found
+
+    asyncio.run(run())
+
+
+def test_without_files_left_there_are_no_sockets_in_advance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no more files may be open a reply is taken all the same; the query after it fails at once."""
+
+    def full(_: Sockets) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def run() -> None:
+        wrong: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        with conversation() as talk:
+            told = talk.send(query())
+            monkeypatch.setattr(Sockets, "_open", full)
+            assert await talk.answer() == await told
+            assert await talk.send(query()) is Failure.UNREACHABLE
+        assert not wrong
 
     asyncio.run(run())
 

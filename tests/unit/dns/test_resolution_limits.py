@@ -101,6 +101,14 @@ def test_queries_are_counted() -> None:
     )
 
 
+def test_what_was_learnt_before_the_limit_is_kept() -> None:
+    """A question that may go no further leaves in the cache the referral at which it stopped."""
+    internet = Internet()
+    resolver = internet.resolver(limits=Limits(queries=2))
+    assert internet.look_up(resolver, "example.org MX") == ["SERVFAIL"]
+    assert {entry.kind for entry in resolver.cache.entries((b"org",))} >= {"delegation", "glue"}
+
+
 def test_a_client_is_told_before_it_gives_up() -> None:
     """SERVFAIL comes within less than the five seconds that dig and resolv.conf(5) wait."""
     internet = Internet()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Literal, Protocol
 
 from captures.conversations import Piece
+from captures.errors import Sealed
+from captures.tls import Secrets, open_tls
 
 
 class Stream:
@@ -64,3 +67,23 @@ class Stream:
         index = bisect_left(self._ends, self.position)
         starts = (start for start in self._ends[index:] if self.data.startswith(prefix, start))
         return next(starts, None)
+
+
+class Secured(Protocol):
+    """A session, which tells whether its TLS could be opened and, if not, why."""
+
+    tls: Literal["", "opened", "sealed"]
+    sealed_reason: str
+
+
+def open_streams(
+    session: Secured, sent: Sequence[Piece], received: Sequence[Piece], secrets: bytes | Secrets
+) -> tuple[Stream, Stream] | None:
+    """Return the streams inside TLS, None if it stays sealed; the session tells which."""
+    try:
+        opened = open_tls(sent, received, secrets)
+    except Sealed as error:
+        session.tls, session.sealed_reason = "sealed", str(error)
+        return None
+    session.tls = "opened"
+    return Stream(opened.sent), Stream(opened.received)
