@@ -3,12 +3,12 @@
 Theory of operation. A hop has so many places, and a message waits for one. It looks its exchangers up by
 itself, and opens a session with the one that it chose. When it has been transferred, the session
 
-    ends                        if it has carried no other, and none is under way to this hop
+    ends                        if no other message is under way to this hop, nor was a moment ago
     is left for the next one    otherwise: whichever would have connected to the same address takes it over
 
 So a single message has a session of its own, a queue goes over as many sessions as there are places, and a
 change in DNS changes the path of every message after it. Messages that come in a stream do not all come
-without a gap: what was left rests for a moment, then it ends and the hop is forgotten.
+without a gap: a hop is remembered for a moment after the last, and what was left rests for as long.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ from services.smtp.client import ClientSession, Stale
 from services.smtp.routing import Remote
 
 # Between two messages of a stream; whoever looks at a single one sees no session linger.
-_REST_S = 0.05
+_MOMENT_S = 0.05
 
 Connect = Callable[[], Awaitable[ClientSession]]
 
 
 class Hop:
-    """A hop that somebody is under way to, and the sessions that are left for the next one, by address."""
+    """A hop that somebody is under way to, or was a moment ago: then it is `resting`.
+
+    Sessions that are left for the next one are kept by address.
+    """
 
     def __init__(self, places: int) -> None:
         self.free = asyncio.Semaphore(places)
         self.users = 0
         self.resting: asyncio.TimerHandle | None = None
+        self._followed = False
         self._joined = asyncio.Event()
         self._places = places
         self._left: dict[str, list[ClientSession]] = {}
@@ -54,7 +58,7 @@ class Hop:
                 await self._close(self._left.pop(address, []), quit_first=False)
             raise
         left = self._left.get(address, [])
-        if (self.users > 1 or taken) and session.usable and len(left) < self._places:
+        if (self.users > 1 or taken or self._followed) and session.usable and len(left) < self._places:
             self._left[address] = [*left, session]
         else:
             await session.close()
@@ -62,6 +66,8 @@ class Hop:
     def join(self) -> None:
         """One more is under way to this hop."""
         self.users += 1
+        if self.users == 1:
+            self._followed = self.resting is not None
         if self.resting:
             self.resting.cancel()
             self.resting = None
@@ -75,11 +81,6 @@ class Hop:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._joined.wait()
-
-    @property
-    def left(self) -> bool:
-        """There are sessions left for the next one."""
-        return any(self._left.values())
 
     async def close(self) -> None:
         """End the sessions that are left."""
@@ -125,10 +126,8 @@ class Hops:
             yield hop
         finally:
             hop.users -= 1
-            if not hop.users and hop.left:
-                hop.resting = asyncio.get_running_loop().call_later(_REST_S, self._end, remote)
-            elif not hop.users:
-                del self._hops[remote]
+            if not hop.users:
+                hop.resting = asyncio.get_running_loop().call_later(_MOMENT_S, self._end, remote)
 
     async def close(self) -> None:
         """End the sessions that rest; return when they have ended."""

@@ -76,7 +76,19 @@ def test_a_message_alone() -> None:
     async def steps(world: World) -> None:
         await world.pass_by()
         assert world.ends() == [["QUIT"]]
+        await asyncio.sleep(0.1)
         await world.pass_by()
+
+    assert run(steps).ends() == [["QUIT"], ["QUIT"]]
+
+
+def test_one_by_one() -> None:
+    """Messages that never meet but follow each other at once share a session from the second on."""
+
+    async def steps(world: World) -> None:
+        for _ in range(5):
+            await world.pass_by()
+        assert world.ends() == [["QUIT"], []]
 
     assert run(steps).ends() == [["QUIT"], ["QUIT"]]
 
