@@ -5,6 +5,11 @@ also what the next turns of the event loop bring, until they bring nothing more 
 costs more than such turns. So one session waits for one sync a message, and a hundred of them share it. A
 batch that fails is written again one by one: a message that finds no room must not take with it the note that
 another one has left.
+
+Who is alone gains nothing by that, and loses the turns and the way to the thread and back. So once many
+batches in a row were of one entry the event loop writes the next ones itself, as long as the disk is quick;
+now and then one goes the long way, to see whether others have come. What is `light`, as it need not be
+synced, is written at once wherever nothing waits.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -23,6 +29,11 @@ log = logging.getLogger(__name__)
 # How many turns of the event loop are waited for, at most, and how many of them in a row may bring nothing.
 _TURNS = 8
 _QUIET = 3
+# After how many batches of one entry it counts as alone, and how many of these go by before others are looked
+# for. Beyond `_SLOW_S` the event loop has better things to do than to wait for the disk.
+_ALONE = 16
+_LOOKS = 32
+_SLOW_S = 0.005
 
 _Entry = TypeVar("_Entry")
 Done = Callable[[SpoolUnavailable | None], None]
@@ -30,24 +41,40 @@ Done = Callable[[SpoolUnavailable | None], None]
 
 
 class GroupCommit(Generic[_Entry]):
-    """Writes entries in the order in which they are submitted; `write` is called in a thread of its own."""
+    """Writes entries in the order in which they are submitted; `write` is called by one thread at a time."""
 
-    def __init__(self, write: Callable[[Sequence[_Entry]], None]) -> None:
+    def __init__(
+        self, write: Callable[[Sequence[_Entry]], None], *, light: Callable[[_Entry], bool] = lambda _: False
+    ) -> None:
         self._write = write
+        self._light = light
         self._waiting: list[tuple[_Entry, Done]] = []
         self._batches: SimpleQueue[list[tuple[_Entry, Done]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._busy = False
+        self._single = 0  # batches of one entry in a row
         self._idle = asyncio.Event()
         self._idle.set()
 
     def submit(self, entry: _Entry, done: Done) -> None:
-        """Have `entry` written; `done` is called by the event loop, in order, whoever waits or does not."""
+        """Have `entry` written; `done` is called by the event loop, in order, whoever waits or does not.
+
+        For one that is light that may be before this returns.
+        """
+        if not self._busy and self._light(entry):
+            (error,) = self._write_all([entry])
+            done(error)
+            return
         self._waiting.append((entry, done))
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            asyncio.get_running_loop().call_soon(self._gather, 0, _TURNS, _QUIET)
+            asyncio.get_running_loop().call_soon(self._gather, 0, 0 if self._alone else _TURNS, _QUIET)
+
+    @property
+    def _alone(self) -> bool:
+        """There is nobody to gather with, as far as is known."""
+        return self._single >= _ALONE and self._single % _LOOKS != 0
 
     async def close(self) -> None:
         """Return when all that was submitted is written, or failed."""
@@ -67,11 +94,24 @@ class GroupCommit(Generic[_Entry]):
         if turns and quiet:
             loop.call_soon(self._gather, len(self._waiting), turns - 1, quiet)
             return
+        batch, self._waiting = self._waiting, []
+        alone = self._alone
+        self._single = self._single + 1 if len(batch) == 1 else 0
+        if alone and self._single:
+            self._write_here(batch)
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, args=(loop,), name="spool", daemon=True)
             self._thread.start()
-        batch, self._waiting = self._waiting, []
         self._batches.put(batch)
+
+    def _write_here(self, batch: Sequence[tuple[_Entry, Done]]) -> None:
+        """Write a batch while everything else waits."""
+        began = time.monotonic()
+        errors = self._write_all([entry for entry, _ in batch])
+        if time.monotonic() - began > _SLOW_S:
+            self._single = 0
+        self._written(batch, errors)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Write one batch after the other; the thread's own."""

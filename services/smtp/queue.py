@@ -33,7 +33,7 @@ from services.smtp.errors import CorruptContent, SpoolUnavailable
 from services.smtp.groupcommit import GroupCommit
 from services.smtp.message import Progress, QueuedMessage, Recipient
 from services.smtp.record import Arrived, Entry, Gone, Held, Noted
-from services.smtp.spool import Spool
+from services.smtp.spool import Spool, is_light
 from services.smtp.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Queue:
         self._unwritten: dict[str, list[Progress]] = {}
         self._schedule: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
-        self._disk: GroupCommit[Entry] = GroupCommit(spool.write)
+        self._disk: GroupCommit[Entry] = GroupCommit(spool.write, light=is_light)
         # Ids are handed out in the order of asking, or equal seeds would not give equal ids.
         self._numbering = asyncio.Lock()
         self._moving: asyncio.Task[None] | None = None

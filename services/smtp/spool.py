@@ -9,6 +9,8 @@ Theory of operation.
 
 Records are only ever appended, to the latest segment: all that come together with one write and one sync,
 after which a server may say 250. A step that fails (a full disk, a lost mount) is taken back as a whole.
+Notes of what became of messages are not synced for their own sake, as in Postfix: they outlive the process
+as soon as they are written, and a machine that loses its power may send once more what it sent just before.
 
 What waits is what the segments say, read from the first to the last. So a segment may go only when nothing
 that waits lies in it and none is before it. Where old messages keep many segments, `surplus` names those of
@@ -155,6 +157,7 @@ class Spool:
     def write(self, entries: Sequence[Entry]) -> None:
         """Put all the entries on disk: when this returns, they survive any crash.
 
+        Notes alone survive that of the process (`is_light`).
         Raises: SpoolUnavailable; then none of them is there.
         """
         try:
@@ -174,7 +177,7 @@ class Spool:
         data = [record.encode(entry, segment.mark) for entry in entries]
         if any(isinstance(entry, Arrived) and entry.message.id not in self._places for entry in entries):
             _check_room(fd, sum(map(len, data)))
-        self._append(segment, fd, b"".join(data))
+        self._append(segment, fd, b"".join(data), sync=not all(map(is_light, entries)))
         for entry, written in zip(entries, data, strict=True):
             self._count(entry, (number << _OFFSET_BITS) | segment.size)
             segment.size += len(written)
@@ -259,11 +262,12 @@ class Spool:
                 os.close(full)
         return number, segment, fd
 
-    def _append(self, segment: _Segment, fd: int, data: bytes) -> None:
+    def _append(self, segment: _Segment, fd: int, data: bytes, *, sync: bool) -> None:
         try:
             os.lseek(fd, segment.size, os.SEEK_SET)
             write_all(fd, data)
-            os.fdatasync(fd)
+            if sync:
+                os.fdatasync(fd)
         except OSError:
             # The clients will be told that it is not there, and come again: so it must not be found later.
             with suppress(OSError):
@@ -357,6 +361,11 @@ class Spool:
             return int((self._root / "next-id").read_bytes())
         except (FileNotFoundError, ValueError):
             return 0
+
+
+def is_light(entry: Entry) -> bool:
+    """Return whether an entry is a note, which is written without a sync."""
+    return isinstance(entry, Noted)
 
 
 def _check_room(fd: int, wanted: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Sequence
 
 from services.smtp.errors import SpoolUnavailable
@@ -10,16 +12,20 @@ from services.smtp.groupcommit import GroupCommit
 
 
 class Disk:
-    """Keeps each batch; writing `refused` fails."""
+    """Keeps each batch, and whether the event loop wrote it; writing `refused` fails, each takes `takes_s`."""
 
-    def __init__(self, refused: str = "") -> None:
+    def __init__(self, refused: str = "", takes_s: float = 0.0) -> None:
         self.batches: list[list[str]] = []
+        self.here: list[bool] = []
         self._refused = refused
+        self._takes_s = takes_s
 
     def write(self, entries: Sequence[str]) -> None:
         if self._refused in entries:
             raise SpoolUnavailable("no room")
+        time.sleep(self._takes_s)
         self.batches.append(list(entries))
+        self.here.append(threading.current_thread() is threading.main_thread())
 
 
 async def commit(disk: Disk, turns: Sequence[Sequence[str]]) -> list[tuple[str, SpoolUnavailable | None]]:
@@ -57,6 +63,65 @@ def test_one_that_finds_no_room_takes_no_other_with_it() -> None:
     told = asyncio.run(commit(disk, ["abc"]))
     assert disk.batches == [["a"], ["c"]]
     assert [(entry, error is None) for entry, error in told] == [("a", True), ("b", False), ("c", True)]
+
+
+async def one_by_one(group: GroupCommit[str], entries: Sequence[str]) -> None:
+    """Submit each entry when the one before is written."""
+    for entry in entries:
+        written = asyncio.get_running_loop().create_future()
+        group.submit(entry, lambda error, written=written: written.set_result(error))  # type: ignore[misc]
+        assert await asyncio.wait_for(written, 5) is None
+
+
+def test_who_is_alone_does_not_go_by_the_thread() -> None:
+    """After a while the loop itself writes what comes one by one, and looks now and then for others."""
+
+    async def steps() -> None:
+        await one_by_one(group, "a" * 100)
+        assert not any(disk.here[:16])
+        assert 75 < sum(disk.here) < 84
+        for number in range(200):
+            group.submit(str(number), lambda _: None)
+            if number % 20 == 19:
+                await one_by_one(group, "b")
+        await group.close()
+
+    disk = Disk()
+    group = GroupCommit(disk.write)
+    asyncio.run(steps())
+    assert not any(disk.here[-9:]), "others have come: there is something to gather"
+    assert [len(batch) for batch in disk.batches[-9:]] == [21] * 9
+
+
+def test_a_slow_disk_is_left_to_the_thread() -> None:
+    """Where a sync takes long the loop goes on meanwhile, but for the one by which it learnt that."""
+
+    async def steps() -> None:
+        await one_by_one(group, "a" * 40)
+        await group.close()
+
+    disk = Disk(takes_s=0.006)
+    group = GroupCommit(disk.write)
+    asyncio.run(steps())
+    assert sum(disk.here) == 2
+
+
+def test_what_is_light_waits_for_nobody_but_its_order() -> None:
+    """It is written at once, unless something waits: then behind that."""
+
+    async def steps() -> None:
+        group.submit("light", lambda _: told.append("light"))
+        assert disk.batches == [["light"]]
+        group.submit("heavy", lambda _: told.append("heavy"))
+        group.submit("light", lambda _: told.append("light"))
+        assert len(disk.batches) == 1
+        await group.close()
+
+    disk, told = Disk(), list[str]()
+    group = GroupCommit(disk.write, light=lambda entry: entry == "light")
+    asyncio.run(steps())
+    assert disk.batches == [["light"], ["heavy", "light"]]
+    assert told == ["light", "heavy", "light"]
 
 
 def test_it_can_be_closed_before_anything_was_written() -> None:
