@@ -14,6 +14,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from services.smtp.server import Reception, ServerSession, Sessions
 from services.smtp.spool import Spool
 from services.smtp.streams import Streams
 from services.smtp.transfer import Transfers
+from services.smtp.wire import Listener, Wire
 
 __all__ = ["MtaConfig", "load", "serve", "Domain", "User", "Route", "TlsConfig"]
 
@@ -86,7 +88,7 @@ async def serve(
         await parts.queue.open()
         await parts.lists.open()
         for port, reception in receptions:
-            await listeners.open(config.listen, port, reception)
+            listeners.open(config.listen, port, reception)
         notices.ready()
         if parts.reporting:
             reporting = asyncio.create_task(parts.reporting(), name="aggregate reports")
@@ -184,18 +186,18 @@ class _Listeners:
     """The ports that are listened on, and the sessions that came of it."""
 
     def __init__(self) -> None:
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._sessions: list[Sessions] = []
 
-    async def open(self, addresses: tuple[str, ...], port: int, reception: Reception) -> None:
+    def open(self, addresses: tuple[str, ...], port: int, reception: Reception) -> None:
         """Listen on a port of each address. Raises: ServiceError."""
         self._sessions.append(Sessions())
-        self._servers += await _listen(addresses, port, reception, self._sessions[-1])
+        self._listeners += _listen(addresses, port, reception, self._sessions[-1])
 
     async def close(self) -> None:
         """Listen no more, and end all sessions."""
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         await _close([session for some in self._sessions for session in some])
 
 
@@ -288,33 +290,32 @@ def client_context(tls: TlsConfig) -> ssl.SSLContext:
     return context
 
 
-async def _listen(
+def _listen(
     addresses: tuple[str, ...], port: int, reception: Reception, sessions: Sessions
-) -> list[asyncio.Server]:
-    loop = asyncio.get_running_loop()
-    servers: list[asyncio.Server] = []
+) -> list[Listener]:
+    def made(wire: Wire) -> None:
+        ServerSession(reception, sessions, wire)
+
+    listeners: list[Listener] = []
     for address in addresses:
         try:
-            server = await loop.create_server(
-                lambda: ServerSession(reception, sessions), address, port, backlog=1024
-            )
+            listeners.append(Listener(address, port, made))
         except OSError as error:
-            for earlier in servers:
+            for earlier in listeners:
                 earlier.close()
             raise ServiceError(f"{address}:{port} cannot be bound: {error.strerror}") from error
-        servers.append(server)
-    return servers
+    return listeners
 
 
 async def _close(sessions: Collection[ServerSession]) -> None:
     """End every session, those whose client does not listen after a moment."""
     for session in sessions:
         session.shut_down()
-    if sessions:
-        await asyncio.wait([session.gone for session in sessions], timeout=_CLOSING_S)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSING_S):
+            await asyncio.gather(*(session.gone() for session in sessions))
     for session in sessions:
-        if not session.gone.done():
-            session.abort()
+        session.abort()
     # Transports close in the loop's next turn, those below TLS in the one after it.
     for _ in range(2):
         await asyncio.sleep(0)

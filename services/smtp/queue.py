@@ -65,8 +65,6 @@ class Queue:
         self._schedule: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
         self._disk: GroupCommit[Entry] = GroupCommit(spool.write, light=is_light)
-        # Ids are handed out in the order of asking, or equal seeds would not give equal ids.
-        self._numbering = asyncio.Lock()
         self._moving: asyncio.Task[None] | None = None
         # A move must not bring the old content back behind the new one.
         self._moving_one = asyncio.Lock()
@@ -141,22 +139,43 @@ class Queue:
         is not judged again.
         Raises: SpoolUnavailable; then the message is not in the queue.
         """
-        queue_id = await self._next_id()
+        written = asyncio.get_running_loop().create_future()
+
+        def done(message: QueuedMessage, error: SpoolUnavailable | None) -> None:
+            _resolve(written, error)
+            taken.append(message)
+
+        taken: list[QueuedMessage] = []
+        self.submit(envelope, compose, done, tell=tell, filtered=filtered)
+        await written
+        return taken[0]
+
+    def submit(
+        self,
+        envelope: Envelope,
+        compose: Callable[[str, float], bytes],
+        done: Callable[[QueuedMessage, SpoolUnavailable | None], None],
+        *,
+        tell: Callable[[QueuedMessage], None] = lambda _: None,
+        filtered: bool = False,
+    ) -> None:
+        """Do as `commit` does, and tell `done` what came of it, later.
+
+        Raises: SpoolUnavailable if it fails at once; then `done` hears nothing.
+        """
+        queue_id = self._next_id()
         now = self._clock()
         content = compose(queue_id, now)
         message = _message(envelope, queue_id, now, len(content), filtered=filtered)
-        written = asyncio.get_running_loop().create_future()
 
-        def done(error: SpoolUnavailable | None) -> None:
+        def written(error: SpoolUnavailable | None) -> None:
             if error is None:
                 self._messages[queue_id] = message
                 tell(message)
                 self._enter(message)
-            _resolve(written, error)
+            done(message, error)
 
-        self._disk.submit(Arrived(message=message, content=content), done)
-        await written
-        return message
+        self._disk.submit(Arrived(message=message, content=content), written)
 
     async def take(self) -> QueuedMessage:
         """Wait for a message with a recipient due and return it; nobody else gets it until `release`."""
@@ -332,14 +351,9 @@ class Queue:
         if not task.cancelled() and task.exception():
             log.error("old messages could not be moved: %s", task.exception())
 
-    async def _next_id(self) -> str:
+    def _next_id(self) -> str:
         while True:
-            if self._spool.reserved and not self._numbering.locked():
-                number = self._spool.next_number()
-            else:
-                async with self._numbering:
-                    number = await asyncio.to_thread(self._spool.next_number)
-            digest = self._streams.digest("queue id", str(number))
+            digest = self._streams.digest("queue id", str(self._spool.next_number()))
             # Base 32 has neither 0 nor 1 to mistake for letters; fifty bits are unique enough, and
             # an id that still lies in the spool is passed over.
             queue_id = base64.b32encode(digest[:10])[:10].decode("ascii")

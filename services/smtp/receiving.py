@@ -19,7 +19,7 @@ class _Buffer(threading.local):
         self.view = memoryview(bytearray(_AT_ONCE))
 
 
-_BUFFER = _Buffer()
+BUFFER = _Buffer()
 
 
 class Receiver(asyncio.BufferedProtocol):
@@ -27,11 +27,11 @@ class Receiver(asyncio.BufferedProtocol):
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         """Return where the next octets go."""
-        return _BUFFER.view
+        return BUFFER.view
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many have come."""
-        self.received(bytes(_BUFFER.view[:nbytes]))
+        self.received(bytes(BUFFER.view[:nbytes]))
 
     def received(self, data: bytes) -> None:
         """Take octets as they come."""

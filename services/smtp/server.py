@@ -29,11 +29,13 @@ from services.smtp.receiving import Receiver
 from services.smtp.replies import Reply
 from services.smtp.session import Session, Turn
 from services.smtp.trace import field, missing_fields, received
+from services.smtp.wire import Wire
 
 log = logging.getLogger(__name__)
 
 _READ_AHEAD = 65536
 _PROGRESS = 1024
+_INTERNAL_ERROR = Reply(451, "4.3.0", "internal error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +53,15 @@ class Reception:
 
 
 class Sessions:
-    """The sessions of one listener, each from its beginning to its end."""
+    """The sessions of one listener, each from its beginning to its end.
+
+    One timer serves them all: most end long before their time is up.
+    """
 
     def __init__(self) -> None:
         self._all: set[ServerSession] = set()
         self._clients: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._all)
@@ -71,6 +77,8 @@ class Sessions:
         """One more has begun."""
         self._all.add(session)
         self._clients[session.client] += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(session.deadline, self._look_at_clock)
 
     def discard(self, session: ServerSession) -> None:
         """One has ended."""
@@ -80,33 +88,47 @@ class Sessions:
             if not self._clients[session.client]:
                 del self._clients[session.client]
 
+    def _look_at_clock(self) -> None:
+        """End the sessions whose time is up, and look again when the next one's may be."""
+        for session in list(self._all):
+            session.look_at_clock()
+        self._timer = None
+        if self._all:
+            earliest = min(session.deadline for session in self._all)
+            self._timer = asyncio.get_running_loop().call_at(earliest, self._look_at_clock)
+
 
 class ServerSession(Receiver):
-    """One client's session; it is one of `sessions` from its beginning to its end."""
+    """One client's session; it is one of `sessions` from its beginning to its end.
 
-    def __init__(self, reception: Reception, sessions: Sessions) -> None:
+    `deadline` is when it must have said something, by the loop's clock.
+    """
+
+    def __init__(self, reception: Reception, sessions: Sessions, wire: Wire) -> None:
         self._reception = reception
         self._sessions = sessions
         self._loop = asyncio.get_running_loop()
-        self.client = ""
-        self.gone: asyncio.Future[None] = self._loop.create_future()
-        self._transport: asyncio.Transport
+        self.client = wire.peer
+        self._gone: asyncio.Future[None] | None = None
+        self._ended = False
+        self._transport: Wire | asyncio.Transport = wire
         self._session: Session
-        self._work: asyncio.Task[None] | None = None
+        # The session waits: for its message to be written, or for a task.
+        self._busy = False
+        self._task: asyncio.Task[None] | None = None
         self._handshake = False
+        self._secured = False
         self._writable = True
         self._shutting_down = False
         self._at_end = False
         self._unheeded = 0  # octets of a message since the clock was set
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self.deadline = 0.0
+        self._begin(wire)
 
     # Life of a session
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (what create_server makes)
-        self._transport = transport
-        self.client = str(transport.get_extra_info("peername")[0])
+    def _begin(self, wire: Wire) -> None:
+        wire.begin(self)
         terms = self._reception.terms
         if len(self._sessions) >= self._reception.session_limit:
             self._turn_away(f"{terms.hostname} has too many sessions, try again later")
@@ -114,21 +136,23 @@ class ServerSession(Receiver):
         if self._sessions.of(self.client) >= self._reception.client_session_limit:
             self._turn_away(f"too many sessions from {self.client}, try again later")
             return
-        self._sessions.add(self)
-        here = str(transport.get_extra_info("sockname")[0])
-        client = terms.policy.client(self.client, here=here)
+        client = terms.policy.client(self.client, here=wire.local)
         self._session = Session(terms, client, reject=self._tell_rejected)
         self._set_clock()
-        self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
+        self._sessions.add(self)
         self._advance()
 
     def _turn_away(self, reason: str) -> None:
         """Tell the client to come again, without a session (RFC 5321 §4.2.2: 421)."""
         reply = Reply(421, "4.3.2", reason)
         self._tell_rejected("connect", reply)
-        self._transport.set_protocol(asyncio.Protocol())
         self._transport.write(f"{reply}\r\n".encode())
         self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS has been taken up."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (what asyncio makes of a socket)
+        self._transport = transport
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._end()
@@ -141,7 +165,7 @@ class ServerSession(Receiver):
         self._shutting_down = True
         if self._handshake:
             self.abort()  # In the middle of a handshake nothing can be said.
-        elif self._work is None and not self._transport.is_closing():
+        elif not self._busy and not self._transport.is_closing():
             self._session.end(Reply(421, "4.3.2", f"{self._reception.terms.hostname} is shutting down"))
             self._transport.write(self._session.replies())
             self._transport.close()
@@ -151,22 +175,27 @@ class ServerSession(Receiver):
         self._transport.abort()
         self._end()
 
+    async def gone(self) -> None:
+        """Return when it has ended."""
+        if not self._ended:
+            self._gone = self._gone or self._loop.create_future()
+            await self._gone
+
     def _end(self) -> None:
+        self._ended = True
         self._sessions.discard(self)
-        if self._timer:
-            self._timer.cancel()
         # What the queue has begun to write it writes; only nobody waits for it any more.
-        if self._work:
-            self._work.cancel()
-        if not self.gone.done():
-            self.gone.set_result(None)
+        if self._task:
+            self._task.cancel()
+        if self._gone and not self._gone.done():
+            self._gone.set_result(None)
 
     # Octets
 
     def received(self, data: bytes) -> None:
         before = self._session.waiting
         self._session.receive(data)
-        if self._work is None:
+        if not self._busy:
             self._advance()
         elif self._session.waiting > _READ_AHEAD:
             self._transport.pause_reading()
@@ -180,7 +209,7 @@ class ServerSession(Receiver):
     def eof_received(self) -> bool:
         # Who has said all that they had to say may still want to hear the answer.
         self._at_end = True
-        return self._work is not None and self._transport.get_extra_info("ssl_object") is None
+        return self._busy and not self._secured
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -188,7 +217,7 @@ class ServerSession(Receiver):
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._work is None:
+        if not self._busy:
             self._transport.resume_reading()
             self._advance()
 
@@ -204,16 +233,16 @@ class ServerSession(Receiver):
         if replies:
             self._transport.write(replies)
         if isinstance(turn, Message):
-            self._work = self._loop.create_task(self._accept(turn))
+            self._accept(turn)
         elif turn is Turn.TAKE_UP_TLS:
-            self._handshake = True
-            self._work = self._loop.create_task(self._take_up_tls())
+            self._busy = self._handshake = True
+            self._task = self._loop.create_task(self._take_up_tls())
         elif turn is Turn.HANG_UP or self._at_end:
             self._transport.close()
 
     def _go_on(self) -> None:
         """The session waits for nobody any more."""
-        self._work = None
+        self._busy, self._task = False, None
         self._set_clock()
         if self._shutting_down:
             self._transport.write(self._session.replies())
@@ -226,67 +255,92 @@ class ServerSession(Receiver):
     # Time
 
     def _set_clock(self) -> None:
-        self._deadline = self._loop.time() + self._reception.command_timeout_s
+        self.deadline = self._loop.time() + self._reception.command_timeout_s
         self._unheeded = 0
 
-    def _look_at_clock(self) -> None:
-        # One timer for all commands: setting a new one for each would cost more than the command.
-        if self._work is not None:
+    def look_at_clock(self) -> None:
+        """End the session if its time is up."""
+        if self._busy:
             self._set_clock()
-        if self._loop.time() >= self._deadline:
-            self._session.end(Reply(421, "4.4.2", f"{self._reception.terms.hostname} has waited too long"))
-            self._transport.write(self._session.replies())
-            self._transport.close()
-            # Who does not even take that is left alone.
-            self._timer = self._loop.call_later(self._reception.command_timeout_s, self.abort)
-        else:
-            self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
+        if self._loop.time() < self.deadline:
+            return
+        if self._transport.is_closing():
+            self.abort()  # Who did not even take the last word is left alone.
+            return
+        self._session.end(Reply(421, "4.4.2", f"{self._reception.terms.hostname} has waited too long"))
+        self._transport.write(self._session.replies())
+        self._transport.close()
+        self._set_clock()
 
     # TLS
 
     async def _take_up_tls(self) -> None:
         context = self._reception.tls
         assert context is not None  # noqa: S101  (or STARTTLS would not have been taken)
+        assert isinstance(self._transport, Wire)  # noqa: S101  (or it would not have been taken either)
+        sock = self._transport.detach()
         try:
-            transport = await self._loop.start_tls(self._transport, self, context, server_side=True)
+            if sock is not None:
+                await self._loop.connect_accepted_socket(lambda: self, sock, ssl=context)
+                self._secured = True
         except (OSError, ssl.SSLError) as error:
             log.info("TLS handshake failed: %s", error)
-            transport = None
         self._handshake = False
-        if transport is None:
-            self._work = None
-            self.abort()
+        if not self._secured:
+            self._busy = False
+            self._end()
             return
-        self._transport = transport
         self._session.tls_taken_up()
         self._go_on()
 
     # Messages
 
-    async def _accept(self, message: Message) -> None:
+    def _accept(self, message: Message) -> None:
+        """Put a message into the queue; the session waits for what comes of it."""
+        self._busy = True
+        if self._reception.terms.submission and len(message.content) > _READ_AHEAD:
+            self._task = self._loop.create_task(self._hash_first(message))
+        else:
+            self._submit(message, None)
+
+    async def _hash_first(self, message: Message) -> None:
+        """Have the hash of a long body made while others are served."""
         try:
-            queued = await self._reception.queue.commit(
+            body = await asyncio.to_thread(body_hash, message.content)
+        except Exception:
+            log.exception("a message could not be hashed")
+            self._answer(_INTERNAL_ERROR)
+        else:
+            self._submit(message, body)
+
+    def _submit(self, message: Message, body: bytes | None) -> None:
+        try:
+            self._reception.queue.submit(
                 message.envelope,
-                self._composed(message, await self._hashed(message.content)),
+                self._composed(message, body),
+                self._submitted,
                 tell=lambda queued: self._tell_accepted(queued, message),
             )
         except SpoolUnavailable as error:
-            log.error("message refused: %s", error)
-            reply = Reply(452, "4.3.1", "insufficient system storage")
+            # Not at once: a client that does not wait for replies may have many more messages here.
+            self._loop.call_soon(self._answer, _no_storage(error))
         except Exception:
             # A mistake of ours: the client keeps its message, and the other sessions go on.
             log.exception("a message could not be taken")
-            reply = Reply(451, "4.3.0", "internal error")
-        else:
-            reply = Reply(250, "2.0.0", f"Ok: queued as {queued.id}")
-        self._session.answer(reply)
-        self._go_on()
+            self._loop.call_soon(self._answer, _INTERNAL_ERROR)
 
-    async def _hashed(self, content: bytes) -> bytes | None:
-        """The hash of a long body, made while others are served."""
-        if len(content) <= _READ_AHEAD or not self._reception.terms.submission:
-            return None
-        return await asyncio.to_thread(body_hash, content)
+    def _submitted(self, queued: QueuedMessage, error: SpoolUnavailable | None) -> None:
+        self._answer(_no_storage(error) if error else Reply(250, "2.0.0", f"Ok: queued as {queued.id}"))
+
+    def _answer(self, reply: Reply) -> None:
+        if self._ended:
+            return
+        try:
+            self._session.answer(reply)
+            self._go_on()
+        except Exception:
+            log.exception("a session with %s", self.client)
+            self.abort()
 
     def _composed(self, message: Message, body: bytes | None) -> Callable[[str, float], bytes]:
         """Return what makes the message as it is queued, given its id and the time."""
@@ -318,3 +372,8 @@ class ServerSession(Receiver):
 
     def _tell_rejected(self, stage: str, reply: Reply) -> None:
         self._reception.notices.event("rejected", client=self.client, stage=stage, reply=str(reply))
+
+
+def _no_storage(error: SpoolUnavailable) -> Reply:
+    log.error("message refused: %s", error)
+    return Reply(452, "4.3.1", "insufficient system storage")

@@ -19,7 +19,8 @@ the first one: they are written once more at the end, as they are now, and the f
 Some room is left free on the disk: new messages are refused before it is full, so that what becomes of the
 old ones can still be written down or moved, and they leave.
 
-Everything here blocks. `write` is for one thread at a time; `content` and `surplus` for any.
+Everything here blocks. `write` and `next_number` are for one thread at a time; `content` and `surplus` for
+any.
 """
 
 from __future__ import annotations
@@ -139,20 +140,15 @@ class Spool:
     def next_number(self) -> int:
         """Return a number that no other call has returned, not even before a restart.
 
-        It is written only if `reserved` says so. Raises: SpoolUnavailable.
+        Once in a while it is written, which takes a moment. Raises: SpoolUnavailable.
         """
-        if self.reserved == 0:
+        if self._reserved == self._next_number:
             number = str(self._next_number + _BLOCK).encode()
             with _unavailable():
                 self._replace(self._root / "next-id", number)
             self._reserved = self._next_number + _BLOCK
         self._next_number += 1
         return self._next_number - 1
-
-    @property
-    def reserved(self) -> int:
-        """How many numbers can be had without a write."""
-        return self._reserved - self._next_number
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Put all the entries on disk: when this returns, they survive any crash.

@@ -12,7 +12,7 @@ from services.smtp.groupcommit import GroupCommit
 
 
 class Disk:
-    """Keeps each batch, and whether the event loop wrote it; writing `refused` fails, each takes `takes_s`."""
+    """Keeps each batch, and whether the event loop wrote it. `refused` fails, all take `takes_s`."""
 
     def __init__(self, refused: str = "", takes_s: float = 0.0) -> None:
         self.batches: list[list[str]] = []

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from services.smtp.config import Domain, TlsConfig
-from services.smtp.message import QueuedMessage
 from services.smtp.mua import client_context
 from services.smtp.peek import peek
 from services.smtp.queue import Queue
@@ -522,13 +521,12 @@ def test_a_client_that_has_said_all(tmp_path: Path) -> None:
 
 def test_shutting_down_while_a_message_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client whose message is being written hears that it was taken, then that the server goes."""
-    real = Queue.commit
+    real = Queue.submit
     writing = asyncio.Event()
 
-    async def slow(self: Queue, *arguments: Any, **more: Any) -> QueuedMessage:
+    def slow(self: Queue, *arguments: Any, **more: Any) -> None:
         writing.set()
-        await asyncio.sleep(0.1)
-        return await real(self, *arguments, **more)
+        asyncio.get_running_loop().call_later(0.1, lambda: real(self, *arguments, **more))
 
     async def main() -> list[str]:
         configuration = config(tmp_path)
@@ -537,7 +535,7 @@ def test_shutting_down_while_a_message_is_written(tmp_path: Path, monkeypatch: p
             await asyncio.wait_for(writing.wait(), 20)
         return await said
 
-    monkeypatch.setattr(Queue, "commit", slow)
+    monkeypatch.setattr(Queue, "submit", slow)
     assert [line[:9] for line in asyncio.run(main())[-2:]] == ["250 2.0.0", "421 4.3.2"]
 
 

@@ -15,7 +15,7 @@ import pytest
 from services.smtp.errors import CorruptContent, SmtpError, SpoolUnavailable
 from services.smtp.message import Progress, QueuedMessage, Recipient
 from services.smtp.peek import peek, peek_content
-from services.smtp.record import Arrived, Gone, Held, Noted
+from services.smtp.record import Arrived, Entry, Gone, Held, Noted
 from services.smtp.spool import Spool
 
 CONTENT = b"Subject: x\r\n\r\n{not a journal line}\n\x00\xff\r\n"
@@ -125,13 +125,14 @@ def test_what_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
     with opened(tmp_path) as spool:
-        for entries, count in [
+        steps: list[tuple[list[Entry], int]] = [
             ([arrived("A", "bob@example.org", "dave@example.org"), arrived("B")], 1),
             ([noted("A", "bob@example.org")], 1),
             ([noted("A", "dave@example.org", last=True), arrived("C")], 2),
             ([Held(id="B", hold=True)], 3),
             ([Gone(id="B", reason="removed")], 4),
-        ]:
+        ]
+        for entries, count in steps:
             spool.write(entries)
             assert len(synced) == count
     assert ids(tmp_path) == ["C"]
