@@ -32,7 +32,7 @@ from services.errors import ServiceError
 _log = logging.getLogger(__name__)
 
 _LONGEST_QUESTION = 1 << 20
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 _PIECE = 32 * 1024  # written as a JSON string it is at most twice as long, which every socket takes
 
 # Takes the parameters and returns a JSON value, or an awaitable of one.

@@ -53,7 +53,7 @@ class Address:
     @property
     def is_ascii(self) -> bool:
         """It can travel without SMTPUTF8."""
-        return str(self).isascii()
+        return self.local.isascii() and self.domain.isascii() and (not self.route or str(self).isascii())
 
     @property
     def literal(self) -> str:
@@ -63,14 +63,7 @@ class Address:
     @property
     def canonical(self) -> Address:
         """The same mailbox as this host compares it: no case, no needless quotes, accents composed."""
-        local = self.local
-        if local.isascii() and self.domain.isascii() and not local.startswith('"'):
-            return Address(local=local.lower(), domain=self.domain.lower().rstrip("."))
-        if local.startswith('"'):
-            inner = re.sub(r"\\(.)", r"\1", local[1:-1])
-            local = inner if _UNQUOTED.fullmatch(inner) else local
-        local = unicodedata.normalize("NFC", local.lower())
-        return Address(local=local, domain=canonical_domain(self.domain))
+        return _canonical(self.local, self.domain)
 
     @property
     def without_detail(self) -> Address:
@@ -78,6 +71,17 @@ class Address:
         whole = self.canonical
         user, plus, _ = whole.local.partition("+")
         return Address(local=user, domain=whole.domain) if plus and user else whole
+
+
+@lru_cache(maxsize=4096)
+def _canonical(local: str, domain: str) -> Address:
+    if local.isascii() and domain.isascii() and not local.startswith('"'):
+        return Address(local=local.lower(), domain=domain.lower().rstrip("."))
+    if local.startswith('"'):
+        inner = re.sub(r"\\(.)", r"\1", local[1:-1])
+        local = inner if _UNQUOTED.fullmatch(inner) else local
+    local = unicodedata.normalize("NFC", local.lower())
+    return Address(local=local, domain=canonical_domain(domain))
 
 
 def canonical_domain(domain: str) -> str:

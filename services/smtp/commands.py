@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from services.smtp.address import Address, parse_path, printable
 from services.smtp.envelope import Body, Returned, Wishes
@@ -59,6 +60,7 @@ class Dialect:
     size_limit: int
 
 
+@lru_cache(maxsize=1024)
 def read_mail(arg: str, dialect: Dialect) -> MailArguments:
     """Return the arguments of MAIL. Raises: Refused."""
     sender, parameters = _path(arg, "FROM:", "5.1.7", dialect)
@@ -71,6 +73,7 @@ def read_mail(arg: str, dialect: Dialect) -> MailArguments:
     return arguments
 
 
+@lru_cache(maxsize=1024)
 def read_rcpt(arg: str, dialect: Dialect, *, smtputf8: bool) -> RcptArguments:
     """Return the arguments of RCPT; `smtputf8` is what MAIL said. Raises: Refused."""
     recipient, parameters = _path(arg, "TO:", "5.1.3", dialect)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.smtp.address import Address
 from services.smtp.authentication import MECHANISMS, Exchange
@@ -37,7 +37,10 @@ _GO_ON = Reply(354, "", "end data with <CR><LF>.<CR><LF>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a server offers and allows: `starttls` if it has a certificate, `submission` if it is an MSA."""
+    """What a server offers and allows: `starttls` if it has a certificate, `submission` if it is an MSA.
+
+    `plain` is what may be said after HELO, `extended` after EHLO.
+    """
 
     hostname: str
     submission: bool
@@ -48,6 +51,18 @@ class Terms:
     line_limit: int
     policy: Policy
     greylist: Greylisting | None = None
+    plain: Dialect = field(init=False)
+    extended: Dialect = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("plain", "extended"):
+            dialect = Dialect(
+                hostname=self.hostname,
+                extended=name == "extended",
+                submission=self.submission,
+                size_limit=self.size_limit,
+            )
+            object.__setattr__(self, name, dialect)
 
 
 class Conversation:
@@ -69,12 +84,7 @@ class Conversation:
         self._speak(extended=False)
 
     def _speak(self, *, extended: bool) -> None:
-        self._dialect = Dialect(
-            hostname=self._terms.hostname,
-            extended=extended,
-            submission=self._terms.submission,
-            size_limit=self._terms.size_limit,
-        )
+        self._dialect = self._terms.extended if extended else self._terms.plain
 
     # Greeting and TLS
 

@@ -25,6 +25,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from services.mailbox import maildir
@@ -38,7 +39,7 @@ from services.smtp.outcomes import Ledger, Outcome, outcomes
 from services.smtp.policy import Directory, Mailbox
 from services.smtp.queue import Queue
 from services.smtp.replies import Reply
-from services.smtp.routing import Remote, next_hop, route_table
+from services.smtp.routing import NextHop, Remote, next_hop, route_table
 from services.smtp.trace import return_path
 from services.smtp.transfer import NOT_REACHED, Transfers
 
@@ -93,6 +94,8 @@ class Runner:
         self._lists = lists
         self._clock = clock
         self._routes = route_table(config.routes)
+        # Neither the users here nor the routes change while the server runs.
+        self._next_hop = lru_cache(maxsize=4096)(self._look_up)
         self._attempts: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(_MESSAGES_AT_ONCE)
         self._filing = asyncio.Semaphore(config.destination_concurrency)
@@ -186,8 +189,7 @@ class Runner:
         failed = []
         for recipient in due:
             try:
-                address = parse_address(recipient.address)
-                hop = next_hop(address, directory=self._directory, routes=self._routes)
+                hop = self._next_hop(recipient.address)
             except RoutingError as error:
                 failed.append(Outcome(recipient=recipient, reply=Reply(550, error.enhanced_code, str(error))))
                 continue
@@ -196,6 +198,9 @@ class Runner:
             else:
                 remote[hop].append(recipient)
         return local, remote, failed
+
+    def _look_up(self, recipient: str) -> NextHop:
+        return next_hop(parse_address(recipient), directory=self._directory, routes=self._routes)
 
     async def _file(
         self, message: QueuedMessage, local: Sequence[tuple[Recipient, Mailbox]]

@@ -68,8 +68,12 @@ class Framer:
                 self._begin = self._begin or bytes(self._buffer[:8])
                 self.clear()
             return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
+        if end + 1 == len(self._buffer):  # as with everybody who waits for replies
+            line = bytes(self._buffer)[:-1]
+            self._buffer.clear()
+        else:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
         self._scanned = 0
         if self._begin or end >= limit:
             begin, self._begin = self._begin or line[:8], b""

@@ -14,8 +14,8 @@ without a gap: a hop is remembered for a moment after the last, and what was lef
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from services.smtp.client import ClientSession, Stale
 from services.smtp.routing import Remote
@@ -114,13 +114,16 @@ class Hops:
     @asynccontextmanager
     async def place(self, remote: Remote) -> AsyncIterator[Hop]:
         """Wait for a place at a hop and hold it."""
-        async with self.under_way(remote) as hop, hop.free:
-            yield hop
+        with self.under_way(remote) as hop:
+            async with hop.free:
+                yield hop
 
-    @asynccontextmanager
-    async def under_way(self, remote: Remote) -> AsyncIterator[Hop]:
+    @contextmanager
+    def under_way(self, remote: Remote) -> Iterator[Hop]:
         """Be under way to a hop, without a place there yet (`free`)."""
-        hop = self._hops.setdefault(remote, Hop(self._places))
+        hop = self._hops.get(remote)
+        if hop is None:
+            hop = self._hops[remote] = Hop(self._places)
         hop.join()
         try:
             yield hop

@@ -71,7 +71,19 @@ class QueuedMessage:
 
     def after(self, progress: Progress) -> QueuedMessage:
         """Return the message as it is once `progress` has happened."""
-        return replace(self, recipients=tuple(_advanced(self.recipients, progress)))
+        return QueuedMessage(
+            id=self.id,
+            arrival=self.arrival,
+            sender=self.sender,
+            recipients=tuple(_advanced(self.recipients, progress)),
+            body=self.body,
+            smtputf8=self.smtputf8,
+            size=self.size,
+            ret=self.ret,
+            envid=self.envid,
+            held=self.held,
+            filtered=self.filtered,
+        )
 
     @property
     def next_due(self) -> float:

@@ -59,8 +59,7 @@ class _LoggedNotices:
         self._notices.ready()
 
     def event(self, kind: str, **fields: object) -> None:
-        if log.isEnabledFor(logging.INFO):
-            log.info("%s %s", kind, " ".join(f"{name}={value!r}" for name, value in fields.items()))
+        log.info("%s %s", kind, " ".join(f"{name}={value!r}" for name, value in fields.items()))
         self._notices.event(kind, **fields)
 
     def handle(self, method: str, handler: Handler) -> None:
@@ -79,7 +78,8 @@ async def serve(
     `resolver` stands in for the name servers of the configuration.
     Raises: ConfigError, ServiceError (a port or the spool is taken, a certificate cannot be read).
     """
-    notices = _LoggedNotices(notices)
+    if log.isEnabledFor(logging.INFO):
+        notices = _LoggedNotices(notices)
     parts = _assembled(config, notices, resolver, clock)
     receptions = list(_receptions(config, parts, notices, clock))
     listeners = _Listeners()

@@ -116,10 +116,11 @@ class Ledger:
         """Close what was relayed, postpone what was deferred; return what is left to `conclude` with."""
         age = self._clock() - message.arrival
         relayed = [outcome for outcome in results if outcome.reply.positive]
+        rest = [outcome for outcome in results if not outcome.reply.positive]
         if self._retry.expired(age):
-            results = [replace(outcome, expired=not outcome.reply.permanent) for outcome in results]
-        failed = [outcome for outcome in results if outcome.failed and not outcome.reply.positive]
-        deferred = [outcome for outcome in results if not (outcome.failed or outcome.reply.positive)]
+            rest = [replace(outcome, expired=not outcome.reply.permanent) for outcome in rest]
+        failed = [outcome for outcome in rest if outcome.failed]
+        deferred = [outcome for outcome in rest if not outcome.failed]
         delayed = [outcome for outcome in deferred if self._to_be_warned(message, outcome, age)]
 
         done = [_closed(outcome, "relayed") for outcome in relayed]
@@ -128,7 +129,8 @@ class Ledger:
             await self._queue.record(message.id, [*done, *postponed])
         for outcome in relayed:
             self._tell_relayed(message, outcome)
-        self._tell_deferred(message, postponed, warning=delayed)
+        if postponed:
+            self._tell_deferred(message, postponed, warning=delayed)
         unreported = [outcome for outcome in relayed if not outcome.reports]
         try:
             await self._report(message, content, unreported, "relayed")

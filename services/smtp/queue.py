@@ -20,7 +20,6 @@ does to messages (hold, remove) is on disk when the call returns; an attempt tha
 from __future__ import annotations
 
 import asyncio
-import base64
 import heapq
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -39,6 +38,8 @@ from services.smtp.streams import Streams
 log = logging.getLogger(__name__)
 
 _SPOOL_RETRY_S = 1.0
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648 §6
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 
 SetAside = Callable[[str, str, Path], None]
 """Hears of a message that does not read: its id, the reason, and where it lies now."""
@@ -356,7 +357,8 @@ class Queue:
             digest = self._streams.digest("queue id", str(self._spool.next_number()))
             # Base 32 has neither 0 nor 1 to mistake for letters; fifty bits are unique enough, and
             # an id that still lies in the spool is passed over.
-            queue_id = base64.b32encode(digest[:10])[:10].decode("ascii")
+            bits = int.from_bytes(digest[:8])
+            queue_id = "".join([_PAIRS[bits >> shift & 1023] for shift in (54, 44, 34, 24, 14)])
             if queue_id not in self._messages:
                 return queue_id
 

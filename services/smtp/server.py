@@ -193,18 +193,16 @@ class ServerSession(Receiver):
     # Octets
 
     def received(self, data: bytes) -> None:
-        before = self._session.waiting
-        self._session.receive(data)
+        session = self._session
+        session.receive(data)
         if not self._busy:
             self._advance()
-        elif self._session.waiting > _READ_AHEAD:
+        elif session.waiting > _READ_AHEAD:
             self._transport.pause_reading()
-        if self._session.in_content:
+        if session.in_content:
             self._unheeded += len(data)
             if self._unheeded >= _PROGRESS:
                 self._set_clock()
-        elif self._session.waiting < before + len(data):
-            self._set_clock()
 
     def eof_received(self) -> bool:
         # Who has said all that they had to say may still want to hear the answer.
@@ -227,6 +225,8 @@ class ServerSession(Receiver):
             return
         turn = self._session.advance()
         replies = self._session.replies()
+        if replies:
+            self._set_clock()  # Whoever is answered has said something.
         if turn is Turn.TAKE_UP_TLS:
             # What comes from here on is for TLS, which is not there before the loop's next turn.
             self._transport.pause_reading()

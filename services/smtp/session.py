@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import TypeVarTuple
 
 from services.smtp.address import printable
 from services.smtp.authentication import LONGEST_RESPONSE
@@ -38,6 +39,9 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST_COMMAND = 2048  # room for long addresses and parameters; RFC 5321 §4.5.3.1.4 asks for 512
 _IDLE_COMMANDS = 100
 _OK = Reply(250, "2.0.0", "OK")
+
+_Command = Callable[["Session", str], Reply | None]
+_Arguments = TypeVarTuple("_Arguments")
 
 
 class Turn(Enum):
@@ -58,6 +62,7 @@ class Session:
         self._turn: Message | Turn | None = None
         self._errors = 0
         self._idle = 0
+        self._longest = _LONGEST_COMMAND
         self._last_chunk = False
         self._chunk_objection: Reply | None = None
         # The greeting has no enhanced code (RFC 2034 §3), nor have the answers to HELO and EHLO.
@@ -81,7 +86,10 @@ class Session:
 
     def replies(self) -> bytes:
         """Return what is to be sent, once."""
-        text = "".join(f"{line}\r\n" for line in self._out)
+        if not self._out:
+            return b""
+        self._out.append("")
+        text = "\r\n".join(self._out)
         self._out.clear()
         return text.encode("utf-8", "backslashreplace")
 
@@ -106,6 +114,8 @@ class Session:
     def tls_taken_up(self) -> None:
         """From here on all is encrypted; the client begins anew."""
         self._talk.tls_taken_up()
+        # AUTH may carry a first response (RFC 4954 §4); where it is not taken it need not be long.
+        self._longest = LONGEST_RESPONSE if self._terms.submission else _LONGEST_COMMAND
 
     def end(self, reply: Reply) -> None:
         """Say a last word; the next turn is to hang up."""
@@ -116,18 +126,19 @@ class Session:
 
     def _step(self) -> bool:
         """Carry out one command, message or chunk; False if it is not all there."""
-        if self._framer.mode == "message":
+        mode = self._framer.mode
+        if mode == "message":
             content = self._framer.message()
             if content is not None:
-                self._attempt("DATA", lambda: self._talk.message(content))
+                self._attempt("DATA", self._talk.message, content)
             return content is not None
-        if self._framer.mode == "chunk":
+        if mode == "chunk":
             chunk = self._framer.chunk()
             if chunk is not None:
-                self._attempt("BDAT", lambda: self._end_of_chunk(chunk))
+                self._attempt("BDAT", self._end_of_chunk, chunk)
             return chunk is not None
         try:
-            line = self._framer.line(self._longest())
+            line = self._framer.line(self._longest)
         except TooLong as error:
             self._talk.exchange = None
             self._refuse("command", Reply(500, "5.5.2", "line too long"))
@@ -137,38 +148,39 @@ class Session:
         if line is None:
             return False
         if self._talk.exchange:
-            self._attempt("AUTH", lambda: self._talk.respond(line))
+            self._attempt("AUTH", self._talk.respond, line)
         else:
             self._command(line)
         return True
 
-    def _longest(self) -> int:
-        # AUTH may carry a first response (RFC 4954 §4); where it is not taken it need not be long.
-        return LONGEST_RESPONSE if self._terms.submission and self._talk.tls else _LONGEST_COMMAND
-
     def _command(self, line: bytes) -> None:
-        verb, _, rest = line.partition(b" ")
-        name = verb.upper().decode("utf-8", "surrogateescape")
-        if not line or _CONTROLS.search(line):
-            shown = _shown(line.decode("utf-8", "surrogateescape"))
-            self._refuse("command", Reply(500, "5.5.2", f"not a command: {shown}"))
+        text = line.decode("utf-8", "surrogateescape")
+        verb, _, rest = text.partition(" ")
+        name = verb.upper() if verb.isascii() else verb
+        if not line or not (text.isprintable() or not _CONTROLS.search(line)):
+            self._refuse("command", Reply(500, "5.5.2", f"not a command: {_shown(text)}"))
             if name.startswith("BDAT"):
                 self._out_of_step()
             return
-        argument = rest.strip().decode("utf-8", "surrogateescape")
+        argument = rest.strip(" \t")
         if name == "BDAT":
             self._bdat(argument)  # The octets behind it are to be skipped, whatever is wrong.
             return
-        self._attempt(name if name in _COMMANDS else "command", lambda: self._carry_out(name, argument))
+        command = _COMMANDS.get(name)
+        if command is None:
+            self._attempt("command", self._not_known, name)
+        else:
+            self._attempt(name, self._carry_out, name, command, argument)
         if name == "DATA" and self._framer.mode == "commands" and self._framer:
             self._out_of_step()
 
-    def _carry_out(self, name: str, argument: str) -> Reply | None:
+    def _carry_out(self, name: str, command: _Command, argument: str) -> Reply | None:
         self._talk.check_tls(name)
-        command = _COMMANDS.get(name)
-        if command is None:
-            raise Refused(Reply(500, "5.5.2", f"command not known: {_shown(name)}"))
         return command(self, argument)
+
+    def _not_known(self, name: str) -> Reply:
+        self._talk.check_tls(name)
+        raise Refused(Reply(500, "5.5.2", f"command not known: {_shown(name)}"))
 
     # Commands
 
@@ -248,9 +260,11 @@ class Session:
 
     # Replies
 
-    def _attempt(self, stage: str, command: Callable[[], Reply | Message | None]) -> None:
+    def _attempt(
+        self, stage: str, command: Callable[[*_Arguments], Reply | Message | None], *arguments: *_Arguments
+    ) -> None:
         try:
-            outcome = command()
+            outcome = command(*arguments)
         except Refused as refused:
             self._refuse(stage, refused.reply)
             return
@@ -283,7 +297,7 @@ class Session:
             self.end(Reply(421, "4.7.0", "what followed that command was not waited for: closing"))
 
 
-_COMMANDS: dict[str, Callable[[Session, str], Reply | None]] = {
+_COMMANDS: dict[str, _Command] = {
     "HELO": Session._helo,
     "EHLO": Session._ehlo,
     "MAIL": Session._mail,

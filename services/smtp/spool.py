@@ -72,6 +72,7 @@ class Spool:
         self._bytes_waiting = 0
         self._sizes: dict[str, int] = {}
         self._fd: int | None = None
+        self._at = -1  # where the next octet written to it goes, as far as is known
         self._lock: int | None = None
         self._next_number = 0
         self._reserved = 0
@@ -225,9 +226,11 @@ class Spool:
 
     def surplus(self) -> list[str]:
         """Return the messages that keep the first segment, if the segments hold much that does not wait."""
+        if len(self._segments) < 2:
+            return []
         first = next(iter(self._segments), 0)
         whole = sum(segment.size for segment in list(self._segments.values()))
-        if len(self._segments) < 2 or whole < 2 * self._bytes_waiting + 2 * self._segment_bytes:
+        if whole < 2 * self._bytes_waiting + 2 * self._segment_bytes:
             return []
         return [queue_id for queue_id, place in list(self._places.items()) if place >> _OFFSET_BITS == first]
 
@@ -239,7 +242,7 @@ class Spool:
         segment = self._segments.get(number)
         if segment and segment.size < self._segment_bytes:
             if self._fd is None:
-                self._fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
+                self._fd, self._at = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC), -1
             return number, segment, self._fd
         number, nonce = number + 1, secrets.token_hex(8)
         segment = _Segment(self._queue / record.segment_name(number, nonce), record.mark(nonce))
@@ -251,7 +254,7 @@ class Spool:
                 segment.path.unlink()
             os.close(fd)
             raise
-        full, self._fd = self._fd, fd
+        full, self._fd, self._at = self._fd, fd, 0
         self._segments[number], self._last = segment, number
         if full is not None:
             with suppress(OSError):  # All that it holds has been synced.
@@ -260,10 +263,13 @@ class Spool:
 
     def _append(self, segment: _Segment, fd: int, data: bytes, *, sync: bool) -> None:
         try:
-            os.lseek(fd, segment.size, os.SEEK_SET)
+            if self._at != segment.size:
+                os.lseek(fd, segment.size, os.SEEK_SET)
+            self._at = -1
             write_all(fd, data)
             if sync:
                 os.fdatasync(fd)
+            self._at = segment.size + len(data)
         except OSError:
             # The clients will be told that it is not there, and come again: so it must not be found later.
             with suppress(OSError):
@@ -292,16 +298,19 @@ class Spool:
         File systems keep the order of such changes, so no sync is needed: what is back after a crash of the
         machine is back with all that followed it.
         """
-        with suppress(OSError):
-            for number, segment in list(self._segments.items())[:-1]:
+        try:
+            while len(self._segments) > 1:
+                number, segment = next(iter(self._segments.items()))
                 if segment.waiting:
                     return
                 segment.path.unlink()
                 del self._segments[number]
-            last = next(iter(self._segments.values()), None)
+            last = self._segments.get(self._last)
             if last and not last.waiting and last.size >= self._segment_bytes // 4 and self._fd is not None:
                 os.ftruncate(self._fd, 0)
                 last.size = 0
+        except OSError:
+            return
 
     def _read(self, queue_id: str, place: int) -> bytes:
         segment, offset = self._segments.get(place >> _OFFSET_BITS), place & _OFFSET

@@ -12,6 +12,7 @@ import hashlib
 import json
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +25,15 @@ class Streams:
 
     def digest(self, purpose: str, subject: str) -> bytes:
         """Return 32 bytes that are equal for equal keys and unrelated for different ones."""
-        key = json.dumps([self.seed, self.host, self.role, purpose, subject])
+        key = f"{_prefix(self.seed, self.host, self.role, purpose)}, {json.dumps(subject)}]"
         return hashlib.sha256(key.encode()).digest()
 
     def stream(self, purpose: str, subject: str) -> random.Random:
         """Return a fresh generator at the start of the stream for `purpose` and `subject`."""
         return random.Random(int.from_bytes(self.digest(purpose, subject)))
+
+
+@lru_cache(maxsize=64)
+def _prefix(seed: int, host: str, role: str, purpose: str) -> str:
+    """The beginning of a key as a JSON list, which is the same for many subjects."""
+    return json.dumps([seed, host, role, purpose])[:-1]

@@ -20,6 +20,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 CRLF = b"\r\n"
+_RECEIVED = re.compile(rb"^Received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def _field_pattern(name: str) -> re.Pattern[bytes]:
 
 def hops(content: bytes) -> int:
     """Return the number of Received fields: the servers that the message has passed (RFC 5321 §6.3)."""
-    return len(re.findall(rb"^Received[ \t]*:", header_section(content), re.IGNORECASE | re.MULTILINE))
+    return len(_RECEIVED.findall(header_section(content)))
 
 
 def _field(lines: list[str]) -> bytes:

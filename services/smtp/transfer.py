@@ -93,7 +93,7 @@ class Transfers:
         """
         back = False
         try:
-            async with self._hops.under_way(remote) as hop:
+            with self._hops.under_way(remote) as hop:
                 while await self._recovery.turn(remote, message.id):
                     with suppress(_Behind):
                         async with hop.free:
