@@ -83,6 +83,10 @@ class Remote:
     def __str__(self) -> str:
         return self.literal or ",".join(self.domains)
 
+    def __hash__(self) -> int:
+        # It is looked up often, and two that differ in nothing but the rest are rare.
+        return hash((self.domains, self.literal))
+
 
 NextHop = Mailbox | Remote
 

@@ -225,13 +225,18 @@ class ServerSession(Receiver):
             return
         turn = self._session.advance()
         replies = self._session.replies()
-        if replies:
-            self._set_clock()  # Whoever is answered has said something.
         if turn is Turn.TAKE_UP_TLS:
             # What comes from here on is for TLS, which is not there before the loop's next turn.
             self._transport.pause_reading()
         if replies:
-            self._transport.write(replies)
+            self._set_clock()  # Whoever is answered has said something.
+            if isinstance(self._transport, Wire):
+                # A farewell alone: whoever sends something behind QUIT may miss it.
+                self._transport.write(replies, last=turn is Turn.HANG_UP and replies.startswith(b"221 "))
+            else:
+                self._transport.write(replies)
+        if turn is None and not self._at_end:
+            return
         if isinstance(turn, Message):
             self._accept(turn)
         elif turn is Turn.TAKE_UP_TLS:
@@ -243,7 +248,6 @@ class ServerSession(Receiver):
     def _go_on(self) -> None:
         """The session waits for nobody any more."""
         self._busy, self._task = False, None
-        self._set_clock()
         if self._shutting_down:
             self._transport.write(self._session.replies())
             self.shut_down()
@@ -291,6 +295,7 @@ class ServerSession(Receiver):
             self._end()
             return
         self._session.tls_taken_up()
+        self._set_clock()
         self._go_on()
 
     # Messages

@@ -21,7 +21,7 @@ Nothing here knows sockets: `step` says what to do, `take` is given the replies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.smtp.address import Address
 from services.smtp.data import has_bare_end
@@ -31,8 +31,7 @@ from services.smtp.trace import header_section
 from services.smtp.xtext import on_the_wire
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """What to write now, and how many replies will come; with `message` the content and its end instead."""
 
     commands: bytes = b""

@@ -139,6 +139,8 @@ class Transfers:
         self, message: QueuedMessage, hop: Hop, remote: Remote, group: Sequence[Recipient]
     ) -> list[Outcome]:
         content = await self._queue.content(message.id)
+        if len(group) <= _RECIPIENTS_AT_ONCE:
+            return await self._part(message, content, hop, remote, group)
         rest = []
         for start in range(0, len(group), _RECIPIENTS_AT_ONCE):
             part = group[start : start + _RECIPIENTS_AT_ONCE]

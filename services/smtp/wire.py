@@ -80,13 +80,17 @@ class Wire:
         """It is closed, or will be when what was written has gone."""
         return self._closing
 
-    def write(self, data: bytes) -> None:
-        """Send octets, as soon as the other side takes them."""
+    def write(self, data: bytes, *, last: bool = False) -> None:
+        """Send octets, as soon as the other side takes them; before `close` the `last` ones.
+
+        These travel with the end of the connection, in one packet; they are lost if something has come that
+        was not read.
+        """
         if self._closing:
             return
         if not self._unsent:
             try:
-                sent = self._socket.send(data)
+                sent = self._socket.send(data, socket.MSG_MORE if last else 0)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
