@@ -5,6 +5,7 @@ smtp-source sends messages of 4 KB from another core, with one message a connect
 
   accept   messages are queued and stay: Postfix has them on hold, ours wait for a silent next hop
   relay    until the last one is at the next hop (smtp-sink)
+  straight smtp-source to smtp-sink, with nobody between and nothing synced: no server can be faster
   queue    with 10,000 messages queued: time to list them and to start, memory of one
   sync     strace shows that no 250 goes out before its message is synced; not timed
 
@@ -181,15 +182,42 @@ def _relay(options: Options, directory: Path) -> dict[str, Any]:
     return {"relay": _rates("relay", options, directory, measure)}
 
 
+def _straight(options: Options, directory: Path) -> dict[str, Any]:
+    """Measure how many messages a second the programs that measure the servers can exchange themselves."""
+
+    def measure(_name: str, sessions: int, reuse: bool, place: Path) -> float:
+        place.mkdir()
+        sink = servers.Sink(options.core)
+        try:
+            took = servers.send_to(
+                "smtp-sink",
+                servers.SINK,
+                f"bob@[{servers.SINK}]",
+                options.messages,
+                sessions,
+                reuse=reuse,
+                core=options.sending,
+            )
+            return options.messages / took
+        finally:
+            sink.close()
+
+    return {"straight": _rates("straight", options, directory, measure, names=("smtp-sink",))}
+
+
 def _rates(
-    part: str, options: Options, directory: Path, measure: Callable[[str, int, bool, Path], float]
+    part: str,
+    options: Options,
+    directory: Path,
+    measure: Callable[[str, int, bool, Path], float],
+    names: Sequence[str] = NAMES,
 ) -> dict[str, Any]:
     """Measure each server in each way, several times in turn; return medians by way and server."""
     ways = list(itertools.product((False, True), options.sessions))
-    found: dict[str, dict[str, list[float]]] = {way_name(*way): {n: [] for n in NAMES} for way in ways}
+    found: dict[str, dict[str, list[float]]] = {way_name(*way): {n: [] for n in names} for way in ways}
     for number in range(options.runs):
         for reuse, sessions in ways:
-            for name in NAMES if number % 2 == 0 else reversed(NAMES):
+            for name in names if number % 2 == 0 else reversed(names):
                 way = way_name(reuse, sessions)
                 print(f"bench: {part}, run {number + 1} of {options.runs}: {name}, {way}", file=sys.stderr)
                 place = directory / name
@@ -312,6 +340,9 @@ def table(report: dict[str, Any]) -> str:
                 f"{what:<36}{row['mailbed']:>10,.0f}{row['postfix']:>10,.0f}{report['ratio'][key]:>8.2f}"
                 f"{_bound(report, key)}"
             )
+    for way, row in report.get("straight", {}).items():
+        (rate,) = row.values()
+        lines.append(f"{f'smtp-sink alone, {_way(way)}':<36}{rate:>10,.0f}")
     for part in ("queue", "sync"):
         rows = report.get(part, {})
         for key in rows.get("mailbed", {}):
@@ -347,6 +378,7 @@ _PARTS: dict[str, Callable[[Options, Path], dict[str, Any]]] = {
     "sync": _sync,
     "accept": _accept,
     "relay": _relay,
+    "straight": _straight,
     "queue": _queue,
 }
 

@@ -267,13 +267,20 @@ def silent() -> Iterator[None]:
 
 def send(server: Server, count: int, sessions: int, *, reuse: bool, core: int) -> float:
     """Send so many messages with smtp-source; return the seconds that it took. Raises: RuntimeError."""
+    return send_to(server.name, server.address, server.recipient, count, sessions, reuse=reuse, core=core)
+
+
+def send_to(
+    name: str, address: str, recipient: str, count: int, sessions: int, *, reuse: bool, core: int
+) -> float:
+    """Do as `send` does with whoever listens at an address; `name` is for errors. Raises: RuntimeError."""
     command = ["taskset", "--cpu-list", str(core), program("smtp-source"), f"-s{sessions}", f"-m{count}"]
-    command += [f"-l{SIZE}", "-falice@example.com", f"-t{server.recipient}", "-Mclient.example.com"]
-    command += [*(["-d"] if reuse else []), f"{server.address}:25"]
+    command += [f"-l{SIZE}", "-falice@example.com", f"-t{recipient}", "-Mclient.example.com"]
+    command += [*(["-d"] if reuse else []), f"{address}:25"]
     began = time.monotonic()
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if result.returncode:
-        raise RuntimeError(f"smtp-source to {server.name}: {result.stderr.strip() or result.stdout.strip()}")
+        raise RuntimeError(f"smtp-source to {name}: {result.stderr.strip() or result.stdout.strip()}")
     return time.monotonic() - began
 
 

@@ -93,3 +93,18 @@ def test_mail_is_held_against_its_targets(rate: float, met: bool) -> None:
         "queue": {"mailbed": {"list_s": 0.5, "start_s": 1.0, "bytes_a_message": 800}},
     }
     assert mail.judge(results)["met"] is met
+
+
+def test_what_no_server_can_beat_stands_beside_the_rates() -> None:
+    """The rate without a server is shown, and is held against nothing."""
+    results = {
+        "relay": {"connect_1": {"mailbed": 800.0, "postfix": 200.0}},
+        "straight": {"connect_1": {"smtp-sink": 2157.0}},
+    }
+    report = mail.judge(results) | {"runs": 1, "messages": 1, "file_system": "ext4", "load_before": 0.0}
+    text = mail.table(report)
+    assert report["met"]
+    assert [line.split() for line in text.splitlines()[2:4]] == [
+        ["relay,", "1", "sessions", "800", "200", "4.00", "at", "least", "4:", "reached"],
+        ["smtp-sink", "alone,", "1", "sessions", "2,157"],
+    ]
