@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import Sequence
+from functools import lru_cache
 from socket import socket
 
 from services.smtp.errors import SmtpError
@@ -21,6 +23,7 @@ from services.smtp.receiving import Receiver
 from services.smtp.replies import Reply, parse_reply
 
 _MAX_REPLY = 65536
+_USUAL = re.compile(r"([245]\d\d) ([ -~]{0,200})")
 _CLOSING = 421
 _CLOSING_S = 1.0
 
@@ -50,7 +53,12 @@ class ReplyReader:
         for line in lines:
             if self.garbage:
                 return found
-            found += self._line(line.rstrip(b"\r").decode("utf-8", "surrogateescape"))
+            text = line.rstrip(b"\r").decode("utf-8", "surrogateescape")
+            if not self._texts and (reply := _usual(text)):
+                self.lines = (text[4:],)
+                found.append(reply)
+            else:
+                found += self._line(text)
         if len(self._rest) > _MAX_REPLY and not self.garbage:
             found.append(self._no_reply(self._rest.decode("utf-8", "replace")))
         return found
@@ -76,6 +84,13 @@ class ReplyReader:
     def _no_reply(self, line: str) -> Reply:
         self.garbage = True
         return parse_reply(0, line)
+
+
+@lru_cache(maxsize=256)
+def _usual(line: str) -> Reply | None:
+    """Return the reply that one line is, None for whatever needs a closer look: servers repeat themselves."""
+    found = _USUAL.fullmatch(line)
+    return parse_reply(int(found[1]), found[2]) if found else None
 
 
 class Connection(Receiver):

@@ -36,11 +36,14 @@ _Mode = Literal["commands", "message", "chunk"]
 
 
 class Framer:
-    """The octets of one session, cut into commands, messages and chunks. `mode` is what comes next."""
+    """The octets of one session, cut into commands, messages and chunks. `mode` is what comes next.
+
+    `buffer` is what has come and was not taken.
+    """
 
     def __init__(self) -> None:
         self.mode: _Mode = "commands"
-        self._buffer = bytearray()
+        self.buffer = bytearray()
         self._scanned = 0  # how much of the buffer is known not to hold the end that is looked for
         self._limit = 0
         self._chunk = 0
@@ -48,32 +51,32 @@ class Framer:
         self._dropping = False
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return len(self.buffer)
 
     def feed(self, data: bytes) -> None:
         """Take octets as they come."""
-        self._buffer += data
+        self.buffer += data
 
     def clear(self) -> None:
         """Forget what has come and was not taken."""
-        self._buffer.clear()
+        self.buffer.clear()
         self._scanned = 0
 
     def line(self, limit: int) -> bytes | None:
         """Return the next line without its end; None if it is not all there. Raises: TooLong."""
-        end = self._buffer.find(b"\n", self._scanned)
+        end = self.buffer.find(b"\n", self._scanned)
         if end < 0:
-            self._scanned = len(self._buffer)
+            self._scanned = len(self.buffer)
             if self._scanned > limit:
-                self._begin = self._begin or bytes(self._buffer[:8])
+                self._begin = self._begin or bytes(self.buffer[:8])
                 self.clear()
             return None
-        if end + 1 == len(self._buffer):  # as with everybody who waits for replies
-            line = bytes(self._buffer)[:-1]
-            self._buffer.clear()
+        if end + 1 == len(self.buffer):  # as with everybody who waits for replies
+            line = bytes(self.buffer)[:-1]
+            self.buffer.clear()
         else:
-            line = bytes(self._buffer[:end])
-            del self._buffer[: end + 1]
+            line = bytes(self.buffer[:end])
+            del self.buffer[: end + 1]
         self._scanned = 0
         if self._begin or end >= limit:
             begin, self._begin = self._begin or line[:8], b""
@@ -83,29 +86,29 @@ class Framer:
     def begin_message(self, limit: int) -> None:
         """What follows is a message, of which at most `limit` octets are kept."""
         self.mode, self._limit, self._dropping = "message", limit, False
-        self._buffer[:0] = b"\r\n"
+        self.buffer[:0] = b"\r\n"
         self._scanned = 0
 
     def message(self) -> bytes | TooLarge | None:
         """Return the message, its dots unstuffed; None if it is not all there."""
         # The end may have begun in what was looked at before.
-        end = self._buffer.find(END_OF_DATA, max(0, self._scanned - len(END_OF_DATA) + 1))
+        end = self.buffer.find(END_OF_DATA, max(0, self._scanned - len(END_OF_DATA) + 1))
         if end < 0:
             # Dots that were added do not count; at worst there is one to every three octets.
-            if len(self._buffer) > self._limit + self._limit // 3 + 2 * len(END_OF_DATA):
+            if len(self.buffer) > self._limit + self._limit // 3 + 2 * len(END_OF_DATA):
                 self._dropping = True
-                del self._buffer[: 1 - len(END_OF_DATA)]
-            self._scanned = len(self._buffer)
+                del self.buffer[: 1 - len(END_OF_DATA)]
+            self._scanned = len(self.buffer)
             return None
         content = None if self._dropping else self._unstuffed(end + 2)
-        del self._buffer[: end + len(END_OF_DATA)]
+        del self.buffer[: end + len(END_OF_DATA)]
         self.mode, self._scanned = "commands", 0
         return TOO_LARGE if content is None or len(content) > self._limit else content
 
     def _unstuffed(self, end: int) -> bytes:
         """Return the content up to `end`; of many megabytes in few copies."""
-        start = 3 if end > 2 and self._buffer.startswith(b"\r\n.") else 2
-        with memoryview(self._buffer) as view:
+        start = 3 if end > 2 and self.buffer.startswith(b"\r\n.") else 2
+        with memoryview(self.buffer) as view:
             content = bytes(view[start:end])
         return content.replace(b"\r\n.", b"\r\n")
 
@@ -116,15 +119,15 @@ class Framer:
     def chunk(self) -> bytes | TooLarge | None:
         """Return the chunk, TOO_LARGE if it was not to be kept; None if it is not all there."""
         if self._dropping:
-            gone = min(self._chunk, len(self._buffer))
-            del self._buffer[:gone]
+            gone = min(self._chunk, len(self.buffer))
+            del self.buffer[:gone]
             self._chunk -= gone
             if self._chunk:
                 return None
-        elif len(self._buffer) < self._chunk:
+        elif len(self.buffer) < self._chunk:
             return None
-        content = bytes(self._buffer[: self._chunk]) if not self._dropping else TOO_LARGE
+        content = bytes(self.buffer[: self._chunk]) if not self._dropping else TOO_LARGE
         if not self._dropping:
-            del self._buffer[: self._chunk]
+            del self.buffer[: self._chunk]
         self.mode, self._scanned = "commands", 0
         return content

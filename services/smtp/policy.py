@@ -125,17 +125,18 @@ class Policy:
     ) -> None:
         self._directory = directory
         self._relay_from = relay_from
-        self._is_trusted = lru_cache(maxsize=1024)(self._comes_from_our_networks)
+        self._known = lru_cache(maxsize=1024)(self._look_up)
         self._hostname = canonical_domain(hostname)
         self._source_routes = source_routes
 
     def client(self, address: str, *, here: str = "") -> Client:
         """Return what is known of a client by the addresses of its connection."""
-        return Client(address=address, here=here, trusted=self._is_trusted(address))
+        return self._known(address, here)
 
-    def _comes_from_our_networks(self, address: str) -> bool:
+    def _look_up(self, address: str, here: str) -> Client:
         number = ipaddress.ip_address(address)
-        return any(number in network for network in self._relay_from)
+        trusted = any(number in network for network in self._relay_from)
+        return Client(address=address, here=here, trusted=trusted)
 
     def authenticate(self, name: str, password: str) -> User | None:
         """Return the user whose address is `name` and whose password is `password`."""

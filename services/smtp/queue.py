@@ -38,6 +38,7 @@ from services.smtp.streams import Streams
 log = logging.getLogger(__name__)
 
 _SPOOL_RETRY_S = 1.0
+_NO_WISHES = Wishes()
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648 §6
 _PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 
@@ -393,7 +394,7 @@ def _message(envelope: Envelope, queue_id: str, now: float, size: int, *, filter
         arrival=now,
         sender=envelope.reverse_path,
         recipients=tuple(
-            _recipient(address, number, now, envelope.wishes.get(address, Wishes()))
+            _recipient(address, number, now, envelope.wishes.get(address, _NO_WISHES))
             for number, address in enumerate(envelope.recipients)
         ),
         body=envelope.body,

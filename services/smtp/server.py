@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -60,7 +59,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._all: set[ServerSession] = set()
-        self._clients: Counter[str] = Counter()
+        self._clients: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -71,12 +70,12 @@ class Sessions:
 
     def of(self, client: str) -> int:
         """Return how many come from one address."""
-        return self._clients[client]
+        return self._clients.get(client, 0)
 
     def add(self, session: ServerSession) -> None:
         """One more has begun."""
         self._all.add(session)
-        self._clients[session.client] += 1
+        self._clients[session.client] = self.of(session.client) + 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(session.deadline, self._look_at_clock)
 

@@ -95,7 +95,9 @@ class Session:
 
     def advance(self) -> Message | Turn | None:
         """Carry out what has come; return what the edge must do, None if more octets are needed."""
-        while self._turn is None and self._step():
+        framer = self._framer
+        # A chunk may be empty.
+        while self._turn is None and (framer.buffer or framer.mode == "chunk") and self._step():
             pass
         turn = self._turn
         if not isinstance(turn, Message) and turn is not Turn.TAKE_UP_TLS:
@@ -167,20 +169,19 @@ class Session:
             self._bdat(argument)  # The octets behind it are to be skipped, whatever is wrong.
             return
         command = _COMMANDS.get(name)
-        if command is None:
-            self._attempt("command", self._not_known, name)
+        try:
+            if self._terms.submission:
+                self._talk.check_tls(name)
+            if command is None:
+                raise Refused(Reply(500, "5.5.2", f"command not known: {_shown(name)}"))
+            reply = command(self, argument)
+        except Refused as refused:
+            self._refuse(name if command else "command", refused.reply)
         else:
-            self._attempt(name, self._carry_out, name, command, argument)
+            if reply:
+                self._say(reply)
         if name == "DATA" and self._framer.mode == "commands" and self._framer:
             self._out_of_step()
-
-    def _carry_out(self, name: str, command: _Command, argument: str) -> Reply | None:
-        self._talk.check_tls(name)
-        return command(self, argument)
-
-    def _not_known(self, name: str) -> Reply:
-        self._talk.check_tls(name)
-        raise Refused(Reply(500, "5.5.2", f"command not known: {_shown(name)}"))
 
     # Commands
 
