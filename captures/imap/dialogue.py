@@ -19,7 +19,7 @@ from typing import Final
 from captures.conversations import Connection
 from captures.imap import wording
 from captures.imap.session import Exchange, Fetched, Reply, Session
-from captures.smtp.wording import printable, user
+from captures.said import printable, user
 from captures.streams import Stream, open_streams
 from captures.tls import Secrets
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from captures.smtp.wording import MASK, printable
+from captures.said import MASK, printable
 
 _LITERAL: Final = re.compile(rb"\{(\d{1,18})\+?\}\Z")
 _FETCH: Final = re.compile(rb"\* (\d{1,10}) FETCH \(", re.IGNORECASE)

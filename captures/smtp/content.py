@@ -16,7 +16,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from typing import Final
 
-from captures.smtp.wording import escaped
+from captures.said import escaped
 
 _LONGEST_HEADER: Final = 1 << 20
 """Bytes that are searched for fields: more than any server takes as a header."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from captures import said
 from captures.conversations import Connection
 from captures.smtp import wording
 from captures.smtp.replies import Replies
@@ -98,7 +99,7 @@ class _Dialogue:
             handle(self, line, argument)
         elif self._guarded and verb not in _PLAIN_VERBS:
             # After an AUTH that failed or was not understood, a client may go on with what it holds secret.
-            self._exchange(wording.MASK)
+            self._exchange(said.MASK)
         else:
             self._exchange(wording.command(line))
 
@@ -115,7 +116,7 @@ class _Dialogue:
 
     def _hello(self, line: bytes, argument: bytes) -> None:
         exchange = self._exchange(wording.command(line))
-        self._session.helo = wording.printable(argument.split(None, 1)[0]) if argument else ""
+        self._session.helo = said.printable(argument.split(None, 1)[0]) if argument else ""
         if exchange.reply is not None and exchange.reply.code == 250:
             # HELO's reply has one line: no extensions.
             self._session.extensions = tuple(exchange.reply.text.split("\n")[1:])
@@ -147,10 +148,10 @@ class _Dialogue:
             if response is None:
                 break
             responses.append(response)
-            exchange = self._exchange("*" if response == b"*" else wording.MASK)
+            exchange = self._exchange("*" if response == b"*" else said.MASK)
         succeeded = exchange.reply is not None and exchange.reply.code == 235
         if succeeded:
-            self._session.user = wording.user(wording.printable(mechanism.upper()), responses)
+            self._session.user = said.user(said.printable(mechanism.upper()), responses)
         self._guarded = not succeeded
 
     def _mail(self, line: bytes, argument: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from captures.conversations import Piece
+from captures.said import printable
 from captures.smtp import wording
 from captures.smtp.session import Reply
 from captures.streams import Stream
@@ -41,10 +42,10 @@ class Replies:
             if parts is None:
                 # Within a reply it is the text of a careless server.
                 if lines:
-                    lines.append(wording.printable(line))
+                    lines.append(printable(line))
                 continue
             code, more, text = parts
-            lines.append(wording.printable(text))
+            lines.append(printable(text))
             if not more:
                 return Reply(code, "\n".join(lines), *self._stream.mark())
         return None

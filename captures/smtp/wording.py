@@ -5,17 +5,10 @@ Nothing here knows what went before: a line comes in, its parts come out.
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import b64decode
-from collections.abc import Sequence
 from typing import Final
 
-_LONGEST: Final = 1000
-"""Characters of a line that are kept for people: several times what RFC 5321 §4.5.3.1 allows."""
-
-MASK: Final = "***"
-"""What stands for a secret."""
+from captures.said import MASK, printable
 
 _GREETING: Final = re.compile(rb"(?:220|[45]\d\d)(?:[ \r\n-]|$)|2?2?\Z|[45]\d?\Z")
 _COMMAND: Final = re.compile(rb"[A-Za-z]{4,10}(?:[ \r\n]|\Z)")
@@ -27,21 +20,6 @@ _PATH: Final = re.compile(
     rb"(?:FROM|TO)\s*:\s*(?:<((?:[^<>\"\\]|\\.|\"(?:[^\"\\]|\\.)*+\")*+)>|(\S*+))(.*)",
     re.IGNORECASE | re.DOTALL,
 )
-
-
-def printable(line: bytes) -> str:
-    """Return the line as text, cut where it is over-long; what is no printable character is escaped."""
-    text = line[: 4 * _LONGEST].decode("utf-8", "backslashreplace")
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 1] + "…"
-    return escaped(text)
-
-
-def escaped(text: str) -> str:
-    """Return the text with what is no printable character as an escape: it cannot drive a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def command(line: bytes) -> str:
@@ -86,29 +64,3 @@ def chunk(argument: bytes) -> tuple[int, bool] | None:
     """Return the size of a BDAT chunk and whether it is the last; None for another argument (RFC 3030 §2)."""
     found = _CHUNK.match(argument)
     return (int(found[1]), found[2] is not None) if found else None
-
-
-def user(mechanism: str, responses: Sequence[bytes]) -> str:
-    """Return who authenticates with these responses of AUTH; empty where they do not tell.
-
-    Sources: RFC 4616 §2 (PLAIN); RFC 2195 §2 (CRAM-MD5).
-    """
-    if not responses:
-        return ""
-    try:
-        first = b64decode(responses[0], validate=True)
-    except binascii.Error:
-        return ""
-    match mechanism:
-        case "PLAIN":
-            parts = first.split(b"\0")
-            name = parts[1] if len(parts) == 3 else b""
-        case "LOGIN":
-            name = first
-        case "CRAM-MD5":
-            name = first.rpartition(b" ")[0]
-        case "XOAUTH2":
-            name = first.partition(b"\1")[0].removeprefix(b"user=")
-        case _:
-            name = b""
-    return printable(name)
