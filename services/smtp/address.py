@@ -35,6 +35,8 @@ _PLAIN = re.compile(
     r"<([A-Za-z0-9_+=\-]{1,60}(?:\.[A-Za-z0-9_+=\-]{1,60}){0,3})"
     r"@((?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,38}[A-Za-z0-9])?\.){1,5}[A-Za-z]{2,20})>"
 )
+# What is remembered: strangers may send addresses, and what only looks like some, of any length.
+_LONGEST_KNOWN = 320
 _UNQUOTED = re.compile(_DOT_STRING)
 
 
@@ -63,6 +65,8 @@ class Address:
     @property
     def canonical(self) -> Address:
         """The same mailbox as this host compares it: no case, no needless quotes, accents composed."""
+        if len(self.local) + len(self.domain) > _LONGEST_KNOWN:
+            return canonical(self.local, self.domain)
         return _canonical(self.local, self.domain)
 
     @property
@@ -73,8 +77,8 @@ class Address:
         return Address(local=user, domain=whole.domain) if plus and user else whole
 
 
-@lru_cache(maxsize=4096)
-def _canonical(local: str, domain: str) -> Address:
+def canonical(local: str, domain: str) -> Address:
+    """Return the mailbox as `Address.canonical` has it, without remembering what was asked."""
     if local.isascii() and domain.isascii() and not local.startswith('"'):
         return Address(local=local.lower(), domain=domain.lower().rstrip("."))
     if local.startswith('"'):
@@ -82,6 +86,9 @@ def _canonical(local: str, domain: str) -> Address:
         local = inner if _UNQUOTED.fullmatch(inner) else local
     local = unicodedata.normalize("NFC", local.lower())
     return Address(local=local, domain=canonical_domain(domain))
+
+
+_canonical = lru_cache(maxsize=4096)(canonical)
 
 
 def canonical_domain(domain: str) -> str:

@@ -18,6 +18,7 @@ from services.smtp.replies import Reply
 from services.smtp.xtext import is_original_recipient, is_xtext
 
 _DSN_WORDS = ("SUCCESS", "FAILURE", "DELAY")
+_LONGEST_KNOWN = 320
 _LONGEST_ENVID = 100  # RFC 3461 §4.4
 _LONGEST_ORCPT = 500  # RFC 3461 §4.2
 _BDAT = re.compile(r"([0-9]{1,20})(?:[ ]+(LAST))?", re.IGNORECASE)
@@ -60,9 +61,12 @@ class Dialect:
     size_limit: int
 
 
-@lru_cache(maxsize=1024)
 def read_mail(arg: str, dialect: Dialect) -> MailArguments:
     """Return the arguments of MAIL. Raises: Refused."""
+    return (_known_mail if len(arg) <= _LONGEST_KNOWN else _read_mail)(arg, dialect)
+
+
+def _read_mail(arg: str, dialect: Dialect) -> MailArguments:
     sender, parameters = _path(arg, "FROM:", "5.1.7", dialect)
     # A reverse-path's source route says nothing that bounces could rely on (RFC 5321 appendix C).
     arguments = MailArguments(sender=replace(sender, route=()) if sender and sender.route else sender)
@@ -73,9 +77,12 @@ def read_mail(arg: str, dialect: Dialect) -> MailArguments:
     return arguments
 
 
-@lru_cache(maxsize=1024)
 def read_rcpt(arg: str, dialect: Dialect, *, smtputf8: bool) -> RcptArguments:
     """Return the arguments of RCPT; `smtputf8` is what MAIL said. Raises: Refused."""
+    return (_known_rcpt if len(arg) <= _LONGEST_KNOWN else _read_rcpt)(arg, dialect, smtputf8)
+
+
+def _read_rcpt(arg: str, dialect: Dialect, smtputf8: bool) -> RcptArguments:
     recipient, parameters = _path(arg, "TO:", "5.1.3", dialect)
     if recipient is None:
         raise Refused(Reply(501, "5.1.3", "a recipient cannot be the null path"))
@@ -84,6 +91,11 @@ def read_rcpt(arg: str, dialect: Dialect, *, smtputf8: bool) -> RcptArguments:
         wishes = _with_wish(wishes, name, value, smtputf8)
     _check_ascii(recipient, smtputf8)
     return RcptArguments(recipient=recipient, wishes=wishes)
+
+
+# The same few people write to the same few: what they are called by is read once.
+_known_mail = lru_cache(maxsize=1024)(_read_mail)
+_known_rcpt = lru_cache(maxsize=1024)(_read_rcpt)
 
 
 def read_bdat(arg: str) -> tuple[int, bool] | None:

@@ -23,7 +23,7 @@ from services.smtp.receiving import Receiver
 from services.smtp.replies import Reply, parse_reply
 
 _MAX_REPLY = 65536
-_USUAL = re.compile(r"([245]\d\d) ([ -~]{0,200})")
+_USUAL = re.compile(r"([245][0-9]{2}) ([ -~]{0,200})")
 _CLOSING = 421
 _CLOSING_S = 1.0
 

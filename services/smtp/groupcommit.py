@@ -1,15 +1,16 @@
 """Group commit: what is handed in while the disk is busy is written with one write and one sync.
 
-Theory of operation. One batch is on its way to the disk, in a thread; what comes meanwhile is the next, and
-also what the next turns of the event loop bring, until they bring nothing more or a few have passed: a sync
-costs more than such turns. So one session waits for one sync a message, and a hundred of them share it. A
-batch that fails is written again one by one: a message that finds no room must not take with it the note that
-another one has left.
+Theory of operation. One batch is on its way to the disk, mostly in a thread; what comes meanwhile is the
+next, and also what the next turns of the event loop bring, until they bring nothing more or a few have
+passed: a sync costs more than such turns. So one session waits for one sync a message, and a hundred of them
+share it. A batch that fails is written again one by one: a message that finds no room must not take with it
+the note that another one has left.
 
 Who is alone gains nothing by that, and loses the turns and the way to the thread and back. So once many
-batches in a row were of one entry the event loop writes the next ones itself, as long as the disk is quick;
-now and then one goes the long way, to see whether others have come. What is `light`, as it need not be
-synced, is written at once wherever nothing waits.
+batches in a row were of one entry, and the disk was quick, the event loop writes the next ones itself; now
+and then one goes the long way, to see whether others have come. A disk that hangs then stops all else for as
+long, once: after a slow write the loop leaves the disk to the thread for a long time. What is `light`, as it
+need not be synced, is written at once wherever nothing waits.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ log = logging.getLogger(__name__)
 _TURNS = 8
 _QUIET = 3
 # After how many batches of one entry it counts as alone, and how many of these go by before others are looked
-# for. Beyond `_SLOW_S` the event loop has better things to do than to wait for the disk.
+# for. Beyond `_SLOW_S` the event loop has better things to do than to wait for the disk, and does not for as
+# many batches as `_WARY` says.
 _ALONE = 16
 _LOOKS = 32
 _SLOW_S = 0.005
+_WARY = 1000
 
 _Entry = TypeVar("_Entry")
 Done = Callable[[SpoolUnavailable | None], None]
@@ -96,8 +99,8 @@ class GroupCommit(Generic[_Entry]):
             return
         batch, self._waiting = self._waiting, []
         alone = self._alone
-        self._single = self._single + 1 if len(batch) == 1 else 0
-        if alone and self._single:
+        self._single = self._single + 1 if len(batch) == 1 else min(self._single, 0)
+        if alone and self._single > 0:
             self._write_here(batch)
             return
         if self._thread is None:
@@ -109,26 +112,31 @@ class GroupCommit(Generic[_Entry]):
         """Write a batch while everything else waits."""
         began = time.monotonic()
         errors = self._write_all([entry for entry, _ in batch])
-        if time.monotonic() - began > _SLOW_S:
-            self._single = 0
-        self._written(batch, errors)
+        self._written(batch, errors, time.monotonic() - began)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Write one batch after the other; the thread's own."""
         while (batch := self._batches.get()) is not None:
+            began = time.monotonic()
             errors = self._write_all([entry for entry, _ in batch])
-            loop.call_soon_threadsafe(self._written, batch, errors)
+            loop.call_soon_threadsafe(self._written, batch, errors, time.monotonic() - began)
 
     def _written(
-        self, batch: Sequence[tuple[_Entry, Done]], errors: Sequence[SpoolUnavailable | None]
+        self, batch: Sequence[tuple[_Entry, Done]], errors: Sequence[SpoolUnavailable | None], took_s: float
     ) -> None:
+        if took_s > _SLOW_S:
+            self._single = -_WARY
         if self._waiting:
             self._gather(0, _TURNS, _QUIET)
         else:
             self._busy = False
             self._idle.set()
         for (_, done), error in zip(batch, errors, strict=True):
-            done(error)
+            try:
+                done(error)
+            except Exception:
+                # A mistake of ours, which must not keep the others of the batch waiting.
+                log.exception("telling that an entry is written")
 
     def _write_all(self, entries: Sequence[_Entry]) -> list[SpoolUnavailable | None]:
         try:

@@ -121,6 +121,7 @@ class Hops:
     @contextmanager
     def under_way(self, remote: Remote) -> Iterator[Hop]:
         """Be under way to a hop, without a place there yet (`free`)."""
+        loop = asyncio.get_running_loop()
         hop = self._hops.get(remote)
         if hop is None:
             hop = self._hops[remote] = Hop(self._places)
@@ -130,7 +131,7 @@ class Hops:
         finally:
             hop.users -= 1
             if not hop.users:
-                hop.resting = asyncio.get_running_loop().call_later(_MOMENT_S, self._end, remote)
+                hop.resting = loop.call_later(_MOMENT_S, self._end, remote)
 
     async def close(self) -> None:
         """End the sessions that rest; return when they have ended."""

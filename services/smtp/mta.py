@@ -37,7 +37,7 @@ from services.smtp.server import Reception, ServerSession, Sessions
 from services.smtp.spool import Spool
 from services.smtp.streams import Streams
 from services.smtp.transfer import Transfers
-from services.smtp.wire import Listener, Wire
+from services.smtp.wire import Listener, Wire, listen
 
 __all__ = ["MtaConfig", "load", "serve", "Domain", "User", "Route", "TlsConfig"]
 
@@ -299,11 +299,13 @@ def _listen(
     listeners: list[Listener] = []
     for address in addresses:
         try:
-            listeners.append(Listener(address, port, made))
+            listeners += listen(address, port, made)
         except OSError as error:
             for earlier in listeners:
                 earlier.close()
-            raise ServiceError(f"{address}:{port} cannot be bound: {error.strerror}") from error
+            # Python adds the address to the system's word.
+            reason = str(error.strerror).partition(" (while")[0]
+            raise ServiceError(f"{address}:{port} cannot be bound: {reason}") from error
     return listeners
 
 
@@ -316,7 +318,7 @@ async def _close(sessions: Collection[ServerSession]) -> None:
             await asyncio.gather(*(session.gone() for session in sessions))
     for session in sessions:
         session.abort()
-    # Transports close in the loop's next turn, those below TLS in the one after it.
+    # The transports of TLS close in the loop's next turn, those below them in the one after it.
     for _ in range(2):
         await asyncio.sleep(0)
 

@@ -6,7 +6,7 @@ Theory of operation. Each reply of an attempt decides over one recipient:
     4xx     deferred    again later (retry); reported once it has lasted; until the message is too old
     5xx     failed      reported, unless the sender is nobody or did not want to know; then done
 
-The order is always: on disk first, then the event. A report of failure or delivery is queued before its
+The order is always: written down first, then the event. A report of failure or delivery is queued before its
 cause is closed, so that a crash between the two repeats it rather than loses it. Of what was relayed the
 report comes afterwards: until that is written down, a crash would send the message itself twice.
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from services.lists.settings import PURPOSES
-from services.smtp.address import Address, canonical_domain, parse_address
+from services.smtp.address import Address, canonical, canonical_domain, parse_address
 from services.smtp.config import MtaConfig, User
 from services.smtp.errors import BadAddress
 from services.smtp.replies import Reply
@@ -97,7 +97,7 @@ class Directory:
     def authenticate(self, name: str, password: str) -> User | None:
         """Return the user whose address is `name` and whose password is `password`."""
         local, _, domain = name.rpartition("@")
-        user = self._users.get(Address(local=local, domain=domain).canonical)
+        user = self._users.get(canonical(local, domain))
         known = user.password if user else ""
         matches = hmac.compare_digest(known.encode(), password.encode("utf-8", "surrogateescape"))
         return user if known and matches else None

@@ -194,7 +194,7 @@ class Queue:
                 return message
 
     async def record(self, queue_id: str, progress: Sequence[Progress]) -> None:
-        """Write down what an attempt came to; returns when it is on disk, or kept for when it can be."""
+        """Write down what an attempt came to; returns when it is written, or kept for when it can be."""
         message = self._messages.get(queue_id)
         if message is None:
             return  # It was removed meanwhile.

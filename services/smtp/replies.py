@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from services.smtp.address import printable
 
@@ -56,7 +55,6 @@ class Reply:
         return found[1] if found else ""
 
 
-@lru_cache(maxsize=256)
 def parse_reply(code: int, message: str) -> Reply:
     """Return the reply of another server, its lines joined and its enhanced code told apart.
 

@@ -1,7 +1,7 @@
 """The content filter's place in a mail server: between the queue and the next hop.
 
 Theory of operation. An accepted message lies in the queue (250 was given). Before its first attempt it is
-judged (services.filters.content), and what comes of it is on disk before anything else happens:
+judged (services.filters.content), and what comes of it is written down before anything else happens:
 
     pass            the marked message takes the place of the accepted one, and goes on
     quarantine      into the quarantine; the notice, if there is one, into the queue; then it leaves the queue

@@ -90,7 +90,12 @@ class Sessions:
     def _look_at_clock(self) -> None:
         """End the sessions whose time is up, and look again when the next one's may be."""
         for session in list(self._all):
-            session.look_at_clock()
+            try:
+                session.look_at_clock()
+            except Exception:
+                # A mistake of ours ends this session and no other.
+                log.exception("a session with %s", session.client)
+                session.abort()
         self._timer = None
         if self._all:
             earliest = min(session.deadline for session in self._all)
@@ -229,11 +234,7 @@ class ServerSession(Receiver):
             self._transport.pause_reading()
         if replies:
             self._set_clock()  # Whoever is answered has said something.
-            if isinstance(self._transport, Wire):
-                # A farewell alone: whoever sends something behind QUIT may miss it.
-                self._transport.write(replies, last=turn is Turn.HANG_UP and replies.startswith(b"221 "))
-            else:
-                self._transport.write(replies)
+            self._transport.write(replies)
         if turn is None and not self._at_end:
             return
         if isinstance(turn, Message):
@@ -288,6 +289,8 @@ class ServerSession(Receiver):
                 self._secured = True
         except (OSError, ssl.SSLError) as error:
             log.info("TLS handshake failed: %s", error)
+        except Exception:
+            log.exception("a handshake with %s", self.client)
         self._handshake = False
         if not self._secured:
             self._busy = False

@@ -161,7 +161,7 @@ class Session:
         name = verb.upper() if verb.isascii() else verb
         if not line or not (text.isprintable() or not _CONTROLS.search(line)):
             self._refuse("command", Reply(500, "5.5.2", f"not a command: {_shown(text)}"))
-            if name.startswith("BDAT"):
+            if line[:4].upper() == b"BDAT":
                 self._out_of_step()
             return
         argument = rest.strip(" \t")

@@ -154,7 +154,7 @@ class Spool:
     def write(self, entries: Sequence[Entry]) -> None:
         """Put all the entries on disk: when this returns, they survive any crash.
 
-        Notes alone survive that of the process (`is_light`).
+        Unless all are notes: then they survive that of the process (`is_light`).
         Raises: SpoolUnavailable; then none of them is there.
         """
         try:
@@ -257,7 +257,10 @@ class Spool:
         full, self._fd, self._at = self._fd, fd, 0
         self._segments[number], self._last = segment, number
         if full is not None:
-            with suppress(OSError):  # All that it holds has been synced.
+            with suppress(OSError):
+                # The messages in it have been synced. Only in the last segment is a torn note no damage.
+                os.fdatasync(full)
+            with suppress(OSError):
                 os.close(full)
         return number, segment, fd
 

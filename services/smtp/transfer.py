@@ -3,8 +3,8 @@
 Theory of operation. A hop's exchangers are tried in order (routing), without those that are known not to
 answer (availability). Each of them decides over some of the recipients:
 
-    2xx, 5xx    settled at once, before the session is closed: the time in which a crash could send a message
-                twice is that of one write
+    2xx, 5xx    settled at once, before the session is closed: the time in which `kill -9` could send a
+                message twice is that of one write
     4xx         to the recipient, to MAIL or to the message: the next exchanger may take them, as in Postfix
     no session  refused, timed out, or no greeting: the next exchanger
 

@@ -18,7 +18,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.smtp.receiving import BUFFER
 
@@ -49,6 +49,28 @@ class End(Protocol):
         """The connection is closed; `error` if it broke."""
 
 
+class _Nobody:
+    """The end of a connection that nobody has taken."""
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def eof_received(self) -> bool | None:
+        return False
+
+    def pause_writing(self) -> None:
+        pass
+
+    def resume_writing(self) -> None:
+        pass
+
+    def connection_lost(self, error: Exception | None) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
 class Wire:
     """A connection over a socket that does not block."""
 
@@ -60,7 +82,7 @@ class Wire:
         self._loop = loop
         self._socket = sock
         self._fd = sock.fileno()
-        self._end: End
+        self._end: End = _NOBODY
         self._unsent = b""
         self._closing = False
         self._paused = True
@@ -80,17 +102,13 @@ class Wire:
         """It is closed, or will be when what was written has gone."""
         return self._closing
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
-        """Send octets, as soon as the other side takes them; before `close` the `last` ones.
-
-        These travel with the end of the connection, in one packet; they are lost if something has come that
-        was not read.
-        """
+    def write(self, data: bytes) -> None:
+        """Send octets, as soon as the other side takes them."""
         if self._closing:
             return
         if not self._unsent:
             try:
-                sent = self._socket.send(data, socket.MSG_MORE if last else 0)
+                sent = self._socket.send(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
@@ -133,7 +151,10 @@ class Wire:
             self._lose(None)
 
     def detach(self) -> socket.socket | None:
-        """Give the socket away, None if something that was written has not gone yet; then it is closed."""
+        """Give the socket away, of which the end hears no more.
+
+        None if it is closing, or something that was written has not gone yet: then it is closed.
+        """
         if self._closing or self._unsent:
             self.abort()
             return None
@@ -190,15 +211,28 @@ class Wire:
         self._end.connection_lost(error)
 
 
+def listen(address: str, port: int, made: Callable[[Wire], None]) -> list[Listener]:
+    """Listen on a port of an address, or of all that a name stands for. Raises: OSError; then nowhere."""
+    listeners: list[Listener] = []
+    found = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        for family, _, _, _, place in dict.fromkeys(found):
+            listeners.append(Listener(family, place, made))
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
 class Listener:
     """A port of an address that is listened on: `made` is given every connection."""
 
-    def __init__(self, address: str, port: int, made: Callable[[Wire], None]) -> None:
-        """Raises: OSError."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    def __init__(self, family: int, place: tuple[Any, ...], made: Callable[[Wire], None]) -> None:
+        """`family` and `place` are as `getaddrinfo` gives them. Raises: OSError."""
         self._loop = asyncio.get_running_loop()
         self._made = made
-        self._socket = socket.create_server((address, port), family=family, backlog=_BACKLOG)
+        self._socket = socket.create_server(place, family=family, backlog=_BACKLOG)
         self._socket.setblocking(False)
         # Every connection inherits it: a reply must not wait for the acknowledgement of the one before.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -224,11 +258,13 @@ class Listener:
                 self._again = self._loop.call_later(_RETRY_S, self._resume)
             return
         sock.setblocking(False)
+        wire = Wire(self._loop, sock, str(peer[0]))
         try:
-            self._made(Wire(self._loop, sock, str(peer[0])))
+            self._made(wire)
         except Exception:
-            log.exception("a connection from %s", peer[0])
-            sock.close()
+            # A mistake of ours ends this connection and no other.
+            log.exception("a connection from %s", wire.peer)
+            wire.abort()
 
     def _resume(self) -> None:
         self._again = None

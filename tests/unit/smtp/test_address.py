@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from services.smtp.address import Address, canonical_domain, parse_address, parse_path
+from services.smtp.address import Address, _canonical, canonical_domain, parse_address, parse_path
 from services.smtp.errors import BadAddress
+from services.smtp.policy import Directory
+from tests.unit.smtp.running import config
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,14 @@ def test_what_is_no_source_route(text: str) -> None:
     """A route is hosts, each behind its own sign, and a colon."""
     with pytest.raises(BadAddress):
         parse_address(text)
+
+
+def test_what_is_remembered_is_short() -> None:
+    """Strangers cannot fill the memory with addresses, nor is anything kept that was typed as a name."""
+    directory = Directory(config(Path("nowhere")))
+    before = _canonical.cache_info().currsize
+    for number in range(50):
+        long = Address(local=f"{number:02}" * 200, domain="example.org")
+        assert long.canonical == long
+    assert directory.authenticate("my secret@by mistake", "x") is None
+    assert _canonical.cache_info().currsize == before

@@ -27,6 +27,7 @@ from tests.unit.smtp.running import ScriptedServer, config, free_port, running
         (b"HTTP/1.0 400 what?\r\n250 ok\r\n", ["451 4.5.0 not an SMTP reply: HTTP/1.0 400 what?"]),
         (b"250_ok\r\n", ["451 4.5.0 not an SMTP reply: 250_ok"]),
         (b"\xff\xfe\r\n", ["451 4.5.0 not an SMTP reply: \\udcff\\udcfe"]),
+        ("2\u0660\u0660 ok\r\n".encode(), ["451 4.5.0 not an SMTP reply: 2\u0660\u0660 ok"]),
         (b"199 hm\r\n", ["451 4.5.0 not an SMTP reply: hm"]),
         (b"\r\n", ["451 4.5.0 not an SMTP reply: "]),
     ],

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from services.smtp.errors import SpoolUnavailable
 from services.smtp.groupcommit import GroupCommit
 
@@ -18,12 +20,12 @@ class Disk:
         self.batches: list[list[str]] = []
         self.here: list[bool] = []
         self._refused = refused
-        self._takes_s = takes_s
+        self.takes_s = takes_s
 
     def write(self, entries: Sequence[str]) -> None:
         if self._refused in entries:
             raise SpoolUnavailable("no room")
-        time.sleep(self._takes_s)
+        time.sleep(self.takes_s)
         self.batches.append(list(entries))
         self.here.append(threading.current_thread() is threading.main_thread())
 
@@ -93,17 +95,35 @@ def test_who_is_alone_does_not_go_by_the_thread() -> None:
     assert [len(batch) for batch in disk.batches[-9:]] == [21] * 9
 
 
-def test_a_slow_disk_is_left_to_the_thread() -> None:
-    """Where a sync takes long the loop goes on meanwhile, but for the one by which it learnt that."""
+@pytest.mark.parametrize("from_the_first", [True, False])
+def test_a_slow_disk_is_left_to_the_thread(from_the_first: bool) -> None:
+    """Where a sync takes long the loop goes on meanwhile; but for the one by which it learns that, if any."""
 
     async def steps() -> None:
-        await one_by_one(group, "a" * 40)
+        await one_by_one(group, "a" * 20)
+        disk.takes_s = 0.006
+        await one_by_one(group, "a" * 60)
         await group.close()
 
-    disk = Disk(takes_s=0.006)
+    disk = Disk(takes_s=0.006 if from_the_first else 0.0)
     group = GroupCommit(disk.write)
     asyncio.run(steps())
-    assert sum(disk.here) == 2
+    assert sum(disk.here[20:]) == (0 if from_the_first else 1)
+
+
+def test_a_mistake_in_hearing_of_it_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever fails over the news does not keep it from the others of the batch."""
+
+    async def steps() -> None:
+        group.submit("a", lambda _: told.append(1 // 0))
+        group.submit("b", lambda _: told.append(2))
+        await group.close()
+
+    told: list[int] = []
+    group = GroupCommit(Disk().write)
+    asyncio.run(steps())
+    assert told == [2]
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_what_is_light_waits_for_nobody_but_its_order() -> None:

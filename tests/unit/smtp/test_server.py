@@ -18,6 +18,7 @@ from services.smtp.config import Domain, TlsConfig
 from services.smtp.mua import client_context
 from services.smtp.peek import peek
 from services.smtp.queue import Queue
+from services.smtp.server import ServerSession
 from tests.unit.smtp.running import ALICE, Events, config, free_port, play, running
 
 EHLO = """
@@ -493,6 +494,28 @@ def test_a_client_that_takes_its_time(tmp_path: Path, pieces: list[bytes]) -> No
             return await all_said(configuration.smtp_port, *pieces, pause_s=0.02)
 
     assert asyncio.run(main())[-1] == "421 4.4.2 mx.example.org has waited too long"
+
+
+def test_a_mistake_over_one_session_leaves_the_others_their_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended, and whoever else says nothing is still told so."""
+    real, failed = ServerSession.look_at_clock, list[ServerSession]()
+
+    def look(self: ServerSession) -> None:
+        if not failed:
+            failed.append(self)
+            raise ZeroDivisionError
+        real(self)
+
+    async def main() -> list[list[str]]:
+        configuration = config(tmp_path, command_timeout_s=0.3)
+        async with running(configuration):
+            return await asyncio.gather(*(all_said(configuration.smtp_port, b"") for _ in range(3)))
+
+    monkeypatch.setattr(ServerSession, "look_at_clock", look)
+    last = [said[-1][:4] for said in asyncio.run(main())]
+    assert sorted(last) == ["220 ", "421 ", "421 "]
 
 
 def test_a_client_that_gets_on(tmp_path: Path) -> None:

@@ -285,3 +285,18 @@ def test_failed_exchanges(lines: str, reply: str) -> None:
     talk.say(EHLO)
     said = talk.say(lines.encode() + b"\r\nNOOP\r\n").decode().splitlines()
     assert [line[:9] for line in said[-2:]] == [reply, "250 2.0.0"]
+
+
+@pytest.mark.parametrize("verb", [b"bdat", b"BDAT\xc3\xa9\0", b"bdat\xc3\xa9\0", b"BDAT\0"])
+def test_octets_behind_what_may_be_bdat_are_no_commands(verb: bytes) -> None:
+    """Where a chunk may follow, and nobody can tell how long it is, the session ends (RFC 3030 §2)."""
+    talk = Talk()
+    said = talk.say(b"EHLO a\r\n" + verb + b" x\r\nRCPT TO:<bob@example.org>\r\n")
+    assert said.splitlines()[-1].startswith(b"421 ")
+    assert b"503" not in said
+    assert talk.closed
+
+
+def test_verbs_are_ascii() -> None:
+    """A letter that only looks like one of a verb in capitals does not make one."""
+    assert Talk().say("ma\u0131l FROM:<a@b.c>\r\n".encode()).startswith(b"500 5.5.2 command not known")

@@ -213,6 +213,24 @@ def test_an_old_message_keeps_what_follows_until_it_is_moved(tmp_path: Path) -> 
     assert read_back(tmp_path) == [moved]
 
 
+def test_a_full_segment_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is behind it may reach the disk before its last notes: then these would be torn, and no stump."""
+    real, synced = os.fdatasync, list[str]()
+
+    def fdatasync(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name[:8])
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    with opened(tmp_path, segment_bytes=400) as spool:
+        spool.write([arrived("A", "bob@example.org", "dave@example.org", content=b"x" * 300)])
+        spool._segment_bytes = 4000
+        spool.write([noted("A", "bob@example.org")])
+        spool._segment_bytes = 400
+        spool.write([noted("A", "nobody@example.org")])
+    assert synced == ["00000001", "00000001"]
+
+
 # Crashes and disks
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.smtp.wire import Listener, Wire
+from services.smtp.wire import Wire, listen
 
 LARGE = bytes(range(256)) * 40_000
 
@@ -52,7 +52,7 @@ class World:
         self.ends: list[Far] = []
         self.writers: list[asyncio.StreamWriter] = []
         self._made = asyncio.Queue[Far]()
-        self.listener = Listener("127.0.0.1", 0, lambda wire: self._made.put_nowait(Far(wire, answer)))
+        (self.listener,) = listen("127.0.0.1", 0, lambda wire: self._made.put_nowait(Far(wire, answer)))
         self.port = self.listener._socket.getsockname()[1]
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Far]:
@@ -258,3 +258,52 @@ def test_when_no_more_files_can_be_opened(
 
     run(steps, echo)
     assert "Too many open files" in caplog.text
+
+
+def test_a_mistake_before_the_connection_begins(caplog: pytest.LogCaptureFixture) -> None:
+    """One that is not taken is closed and forgotten; the next one, with the same number, is heard."""
+    taken: list[Far] = []
+
+    def made(wire: Wire) -> None:
+        end = Far(wire, echo)
+        if not taken:
+            taken.append(end)
+            raise ZeroDivisionError
+        taken.append(end)
+
+    async def main() -> None:
+        (listener,) = listen("127.0.0.1", 0, made)
+        port = listener._socket.getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"text")
+        assert await asyncio.wait_for(reader.readexactly(4), 5) == b"text"
+        listener.close()
+        taken[1].wire.abort()
+        writer.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert taken[0].said == ["lost"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_all_that_a_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port is listened on at each address once; where one cannot be had, nowhere."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*found, found[0]])
+
+    async def main() -> None:
+        listeners = listen("some.name", 0, lambda _: None)
+        assert [each._socket.getsockname()[0] for each in listeners] == ["127.0.0.1", "127.0.0.2"]
+        for each in listeners:
+            each.close()
+        found.append((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)))
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(OSError, match="assign requested address"):
+            listen("some.name", 0, lambda _: None)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    asyncio.run(main())
