@@ -214,15 +214,24 @@ class Wire:
 def listen(address: str, port: int, made: Callable[[Wire], None]) -> list[Listener]:
     """Listen on a port of an address, or of all that a name stands for. Raises: OSError; then nowhere."""
     listeners: list[Listener] = []
-    found = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     try:
-        for family, _, _, _, place in dict.fromkeys(found):
+        for family, place in dict.fromkeys(_places(address, port)):
             listeners.append(Listener(family, place, made))
     except OSError:
         for listener in listeners:
             listener.close()
         raise
     return listeners
+
+
+def _places(address: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    try:
+        socket.inet_pton(socket.AF_INET, address)
+    except OSError:
+        found = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return [(family, place) for family, _, _, _, place in found]
+    # The usual case; the system's resolver would take memory for good.
+    return [(socket.AF_INET, (address, port))]
 
 
 class Listener:
