@@ -18,7 +18,7 @@ from services.smtp.replies import Reply
 from services.smtp.xtext import is_original_recipient, is_xtext
 
 _DSN_WORDS = ("SUCCESS", "FAILURE", "DELAY")
-_LONGEST_KNOWN = 320
+_LONGEST_KNOWN = 320  # of what is remembered: strangers may send arguments of any length
 _LONGEST_ENVID = 100  # RFC 3461 §4.4
 _LONGEST_ORCPT = 500  # RFC 3461 §4.2
 _BDAT = re.compile(r"([0-9]{1,20})(?:[ ]+(LAST))?", re.IGNORECASE)
